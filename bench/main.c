@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sthread-bench: what compartments cost, beside what else the machine offers, in one run.  World:
+ * host.
+ *
+ * sthread-bench(1) defines every series.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+
+static const struct series series[] = {
+	{ "kvm.round_trip", GROUP_FLOOR, WHEN_ALWAYS, 1000, sample_round_trip,
+	  "into a bare VM's ring 3, and out by syscall and a ring-0 stub" },
+	{ "thread.handoff", GROUP_THREADS, WHEN_ALWAYS, 1000, sample_handoff,
+	  "wake a sleeping thread by futex, and wait for its answer" },
+	{ "fork.small", GROUP_SMALL, WHEN_ALWAYS, 500, sample_fork,
+	  "fork, _exit and wait, next to nothing resident" },
+	{ "fork.40mb", GROUP_40MB, WHEN_ALWAYS, 300, sample_fork, "the same with 40 MB resident" },
+	{ "pthread", GROUP_SMALL, WHEN_ALWAYS, 500, sample_pthread,
+	  "pthread_create and pthread_join" },
+	{ "futex.same_core", GROUP_SMALL, WHEN_ALWAYS, 1000, sample_futex,
+	  "futex round trip between two processes on one processor" },
+	{ "sthread.call.cold", GROUP_COLD, WHEN_ALWAYS, 200, sample_call_cold,
+	  "sthread_call in a space that never ran" },
+	{ "sthread.call.warm", GROUP_WARM, WHEN_ALWAYS, 1000, sample_call,
+	  "sthread_call in one that was put back" },
+	{ "sthread.create_join.cold", GROUP_COLD, WHEN_ALWAYS, 200, sample_create_join_cold,
+	  "sthread_create and sthread_join, new thread, processor and space" },
+	{ "sthread.create_join.warm", GROUP_WARM, WHEN_ALWAYS, 1000, sample_create_join,
+	  "the same from the pool" },
+	{ "syscall.forwarded", GROUP_WARM, WHEN_ALWAYS, 200, sample_syscall,
+	  "one lseek inside: runs with 128 against runs with none" },
+	{ "fault.cow", GROUP_COW, WHEN_ALWAYS, 200, sample_cow,
+	  "first write to a page of the image, timed inside, mean of 16" },
+	{ "sthread.create_join.cold.10mb", GROUP_10MB, WHEN_COLD_SIZE, 200, sample_create_join_cold,
+	  "cold, in a master with 10 MB of touched heap" },
+	{ "sthread.create_join.cold.1gb", GROUP_1GB, WHEN_COLD_SIZE, 200, sample_create_join_cold,
+	  "cold, in a master with 1 GB of touched heap" },
+	{ "memory.idle", GROUP_IDLE, WHEN_IDLE, IDLE_VALUES, sample_idle,
+	  "what one more idle compartment takes, slope over 500" },
+};
+#define SERIES (sizeof(series) / sizeof(*series))
+
+static setup_fn *const setups[GROUPS] = {
+	[GROUP_40MB] = setup_40mb, [GROUP_THREADS] = setup_threads, [GROUP_FLOOR] = setup_floor,
+	[GROUP_WARM] = setup_warm, [GROUP_COW] = setup_cow,	    [GROUP_COLD] = setup_cold,
+	[GROUP_10MB] = setup_10mb, [GROUP_1GB] = setup_1gb,	    [GROUP_IDLE] = setup_idle,
+};
+
+#define ROUNDS 20u
+
+static struct options {
+	bool json, list;
+	bool when[3]; /* by enum when */
+	const char *filter;
+	unsigned samples; /* 0: each series' own */
+} options;
+
+static uint64_t *samples[SERIES];
+static struct result results[SERIES];
+static unsigned taken[SERIES];
+
+struct facts *facts;
+
+uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void settle(void)
+{
+	uint64_t until = now_ns() + 30000;
+
+	while (now_ns() < until)
+		;
+}
+
+static void usage(FILE *f)
+{
+	fputs("usage: sthread-bench [--json] [--filter NAME] [--samples N] [--cold-size] [--idle] [--all]\n"
+	      "       sthread-bench --list | --help\n"
+	      "\n"
+	      "  --json         figures for programs, on standard output\n"
+	      "  --filter NAME  only series whose names have NAME in them\n"
+	      "  --samples N    of each series (1 to 20000) instead of its own number\n"
+	      "  --cold-size    only: cold create in a master of 1 GB against one of 10 MB, in pairs\n"
+	      "  --idle         only: what an idle compartment takes of memory\n"
+	      "  --all          everything\n"
+	      "  --list         the series, and what they are\n",
+	      f);
+}
+
+static int parse(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "filter", required_argument, NULL, 'f' },
+		{ "samples", required_argument, NULL, 's' },
+		{ "cold-size", no_argument, NULL, 'c' },
+		{ "idle", no_argument, NULL, 'i' },
+		{ "all", no_argument, NULL, 'a' },
+		{ "list", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	unsigned long n;
+	char *end;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'j':
+			options.json = true;
+			break;
+		case 'f':
+			options.filter = optarg;
+			break;
+		case 's':
+			errno = 0;
+			n = strtoul(optarg, &end, 10);
+			if (errno || *end || *optarg == '-' || n < 1 || n > MAX_SAMPLES) {
+				fprintf(stderr, "sthread-bench: --samples %s: not 1 to %u\n",
+					optarg, MAX_SAMPLES);
+				return 2;
+			}
+			options.samples = (unsigned)n;
+			break;
+		case 'c':
+			options.when[WHEN_COLD_SIZE] = true;
+			break;
+		case 'i':
+			options.when[WHEN_IDLE] = true;
+			break;
+		case 'a':
+			options.when[WHEN_ALWAYS] = options.when[WHEN_COLD_SIZE] =
+				options.when[WHEN_IDLE] = true;
+			break;
+		case 'l':
+			options.list = true;
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		usage(stderr);
+		return 2;
+	}
+	if (!options.when[WHEN_COLD_SIZE] && !options.when[WHEN_IDLE])
+		options.when[WHEN_ALWAYS] = true;
+	return 0;
+}
+
+static bool wanted(const struct series *s)
+{
+	return options.when[s->when] && (!options.filter || strstr(s->name, options.filter));
+}
+
+static unsigned planned(const struct series *s)
+{
+	return options.samples && s->when != WHEN_IDLE ? options.samples : s->samples;
+}
+
+static void progress(unsigned round, unsigned rounds, const char *name)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[K%3u %% %s", round * 100 / rounds, name);
+}
+
+static void fail(size_t i, int err, const char *why)
+{
+	struct result *r = &results[i];
+
+	r->err = err;
+	snprintf(r->why, sizeof(r->why), "%s", why ? why : strerror(-err));
+}
+
+/* Up to n more samples of a series. */
+static void ask(size_t i, unsigned n)
+{
+	const struct series *s = &series[i];
+	const char *why;
+	int got;
+
+	if (results[i].err || n == 0)
+		return;
+	got = helper_ask(s, n, samples[i] + taken[i], &why);
+	if (got > 0)
+		taken[i] += (unsigned)got;
+	else if (got < 0 || !taken[i]) /* no more to be had is no failure */
+		fail(i, got ? got : -ENODATA, why);
+}
+
+/* Pairs: one sample of each, the first of them in turn. */
+static void ask_pairs(size_t a, size_t b)
+{
+	unsigned n = planned(&series[a]);
+
+	while (taken[a] < n && !results[a].err && !results[b].err) {
+		bool swap = taken[a] % 2;
+
+		progress(taken[a], n, "pairs of cold creates, 1 GB and 10 MB");
+		ask(swap ? b : a, 1);
+		ask(swap ? a : b, 1);
+	}
+}
+
+static size_t find(const char *name)
+{
+	size_t i = 0;
+
+	while (strcmp(series[i].name, name))
+		i++;
+	return i;
+}
+
+static void measure(void)
+{
+	size_t a = find("sthread.create_join.cold.1gb"), b = find("sthread.create_join.cold.10mb");
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (size_t i = 0; i < SERIES; i++) {
+			unsigned n = planned(&series[i]);
+
+			if (!wanted(&series[i]) || series[i].when != WHEN_ALWAYS)
+				continue;
+			progress(round, ROUNDS, series[i].name);
+			ask(i, n * (round + 1) / ROUNDS - n * round / ROUNDS);
+		}
+	}
+	if (wanted(&series[a]) && wanted(&series[b]))
+		ask_pairs(a, b);
+	for (size_t i = 0; i < SERIES; i++) {
+		if (!wanted(&series[i]) || series[i].when != WHEN_IDLE)
+			continue;
+		progress(0, 1, series[i].name);
+		ask(i, planned(&series[i]));
+	}
+	if (isatty(STDERR_FILENO))
+		fputs("\r\033[K", stderr);
+}
+
+static double median(const char *name)
+{
+	size_t i = find(name);
+
+	return taken[i] && !results[i].err ? results[i].f.median : 0;
+}
+
+static void add_quotient(struct quotient *q, size_t *n, const char *name, double over, double under,
+			 const char *goal)
+{
+	if (over > 0 && under > 0)
+		q[(*n)++] = (struct quotient){ .name = name, .goal = goal, .value = over / under };
+}
+
+static size_t quotients(struct quotient q[4])
+{
+	size_t a = find("sthread.create_join.cold.1gb"), b = find("sthread.create_join.cold.10mb"),
+	       n = 0;
+	double trip = median("kvm.round_trip"), handoff = median("thread.handoff");
+
+	add_quotient(q, &n, "sthread.call.warm / kvm.round_trip", median("sthread.call.warm"), trip,
+		     "at most 2");
+	add_quotient(q, &n, "fork.40mb / sthread.call.warm", median("fork.40mb"),
+		     median("sthread.call.warm"), "at least 3");
+	if (trip > 0 && handoff > 0)
+		add_quotient(q, &n, "sthread.create_join.warm / (kvm.round_trip + thread.handoff)",
+			     median("sthread.create_join.warm"), trip + handoff, "at most 2");
+	if (taken[a] && taken[a] == taken[b] && !results[a].err && !results[b].err) {
+		struct ratio r = figures_ratio(samples[a], samples[b], taken[a]);
+
+		q[n++] = (struct quotient){ "sthread.create_join.cold.1gb / .10mb", "0.9 to 1.1",
+					    r.value, r.low, r.high };
+	}
+	return n;
+}
+
+/*
+ * Results of the series that ran, moved together; the ratios are made before, from unsorted
+ * samples.
+ */
+static size_t finish(struct result *out, struct quotient *q, size_t *nq)
+{
+	uint64_t *sorted = calloc(MAX_SAMPLES, sizeof(*sorted));
+	size_t n = 0;
+
+	if (!sorted)
+		return 0;
+	for (size_t i = 0; i < SERIES; i++) {
+		results[i].series = &series[i];
+		if (!wanted(&series[i]))
+			continue;
+		if (!taken[i] && !results[i].err)
+			fail(i, -ENODATA, "it has no pair");
+		if (taken[i] && !results[i].err) {
+			memcpy(sorted, samples[i], taken[i] * sizeof(*sorted));
+			if (series[i].when == WHEN_IDLE)
+				memcpy(results[i].idle, sorted, sizeof(results[i].idle));
+			results[i].f = figures_of(sorted, taken[i]);
+		}
+		out[n++] = results[i];
+	}
+	*nq = quotients(q);
+	free(sorted);
+	return n;
+}
+
+static int start(void)
+{
+	bool groups[GROUPS] = { false };
+	bool any = false;
+
+	facts = mmap(NULL, sizeof(*facts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	if (facts == MAP_FAILED)
+		return -errno;
+	facts->kvm_software = facts->placement = -1;
+	for (size_t i = 0; i < SERIES; i++) {
+		if (!wanted(&series[i]))
+			continue;
+		groups[series[i].group] = any = true;
+	}
+	if (!any) {
+		fprintf(stderr, "sthread-bench: no series of this name; see --list\n");
+		exit(2);
+	}
+	return helpers_start(setups, groups);
+}
+
+int main(int argc, char **argv)
+{
+	struct result shown[SERIES];
+	struct quotient q[4];
+	size_t n, nq = 0;
+	int err = parse(argc, argv);
+
+	if (err)
+		return err;
+	if (options.list) {
+		for (size_t i = 0; i < SERIES; i++)
+			printf("%-30s %s\n", series[i].name, series[i].what);
+		return 0;
+	}
+	err = start();
+	if (err) {
+		fprintf(stderr, "sthread-bench: %s\n", strerror(-err));
+		return 1;
+	}
+	/* After the helpers were forked: what they measure has none of this. */
+	for (size_t i = 0; i < SERIES; i++) {
+		samples[i] = calloc(MAX_SAMPLES, sizeof(**samples));
+		if (!samples[i]) {
+			fprintf(stderr, "sthread-bench: %s\n", strerror(ENOMEM));
+			return 1;
+		}
+	}
+	measure();
+	helpers_stop();
+	n = finish(shown, q, &nq);
+	(options.json ? output_json : output_table)(stdout, shown, n, q, nq);
+	if (fflush(stdout) || ferror(stdout))
+		return 1;
+	for (size_t i = 0; i < n; i++)
+		if (shown[i].err)
+			return 3; /* something was skipped */
+	return 0;
+}

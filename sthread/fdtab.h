@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fdtab.h - what a compartment's descriptor numbers mean.  World: host.
+ *
+ * A compartment's descriptor is a number in a table of its own; the host descriptor behind it is a
+ * duplicate that belongs to the library (struct fd_object), counted by references, so that a policy
+ * and any number of runs share one duplicate and nothing is duplicated or closed when a run starts
+ * or ends.
+ *
+ *	policy grants ──┐
+ *	                ├── fd_object (refs) ── host descriptor, close-on-exec
+ *	a run's fdtab ──┘
+ *
+ * Objects are thread-safe.  A table belongs to the thread that runs the compartment and has no
+ * lock: so what a look-up gives stays valid until that thread changes the table.
+ */
+#ifndef STHREAD_FDTAB_H
+#define STHREAD_FDTAB_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What the host descriptor is: decides how it is written to without raising a signal. */
+enum fd_kind {
+	FD_FILE,        /* regular file */
+	FD_DIRECTORY,
+	FD_STREAM,      /* socket without message boundaries */
+	FD_MESSAGE,     /* socket with message boundaries: datagram, sequenced packets */
+	FD_PIPE,        /* pipe or FIFO */
+	FD_CHAR,        /* terminal, or a memory device such as null */
+	FD_OTHER,       /* eventfd, timerfd, block device */
+};
+
+struct fd_object {
+	atomic_uint refs;
+	int host;
+	enum fd_kind kind;
+	bool barred;    /* directory: nothing beneath it may be opened (it lies in a devtmpfs) */
+};
+
+/*
+ * All give an object with one reference, whose number is out of the way of the program's own.
+ * -EBADF, -EMFILE, -ENOMEM; fd_object_dir also -ENOTDIR, -EACCES, -ENOENT; fd_object_dup also
+ * -EINVAL: not of a kind that can be granted (data of other devices, of netlink sockets and of
+ * files without a name may hold addresses, descriptors or processes of the master).
+ */
+int fd_object_dup(int fd, struct fd_object **out);
+/*
+ * The directory itself, opened with O_PATH: no offset to share, good for opening beneath it only.
+ */
+int fd_object_dir(int dirfd, struct fd_object **out);
+/* Takes over `host`, moves it up, and closes it when it fails. */
+int fd_object_adopt(int host, enum fd_kind kind, struct fd_object **out);
+struct fd_object *fd_object_get(struct fd_object *o);
+void fd_object_put(struct fd_object *o); /* NULL is fine; the last one closes */
+/* Objects alive in this process: what tests count. */
+unsigned fd_objects(void);
+
+/*
+ * Once per process: a handle of /proc as it is now, and which device a devtmpfs is.  Without them
+ * /proc is looked up each time.  Negative errno; -ENOENT also: what is there is no procfs.
+ */
+int fd_proc_init(void);
+void fd_proc_fini(void);
+void fd_find_devtmpfs(void);
+#define FD_PROC_NAME 64
+/*
+ * Name of /proc/thread-self/<of>/<fd>, or with fd < 0 /proc/thread-self/<of>, beneath the directory
+ * that it returns.  Of the calling thread: /proc/self is that of the first thread, which may have
+ * another table of descriptors, or be gone.
+ */
+int fd_proc_name(char name[FD_PROC_NAME], const char *of, int fd);
+
+struct fd_entry {
+	int number;             /* inside */
+	unsigned rights;        /* STHREAD_FD_* */
+	bool dir;               /* openat() beneath it; opened files get `rights` */
+	struct fd_object *obj;
+};
+
+/* Sorted by number. */
+struct fdtab {
+	struct fd_entry *entry;
+	unsigned n, cap;
+	unsigned limit;         /* entries at once, for fdtab_open() */
+};
+
+/* A zeroed struct fdtab is an empty one. */
+/*
+ * Makes the table hold exactly these entries (sorted by number, references taken), whatever it
+ * held.  Memory of an earlier run is used again.  -ENOMEM: the table is empty.
+ */
+int fdtab_load(struct fdtab *t, const struct fd_entry *entry, unsigned n, unsigned limit);
+/* Drops all entries; keeps the memory. */
+void fdtab_clear(struct fdtab *t);
+/* Drops all, memory too. */
+void fdtab_fini(struct fdtab *t);
+
+/* NULL: no such descriptor. */
+struct fd_entry *fdtab_find(const struct fdtab *t, int number);
+/* -EMFILE unless fdtab_open() would find room; asked before the host opens anything.  -ENOMEM. */
+int fdtab_reserve(struct fdtab *t);
+/*
+ * The lowest free number for `obj`, whose reference is taken over.  Only after fdtab_reserve();
+ * cannot fail.
+ */
+int fdtab_open(struct fdtab *t, struct fd_object *obj, unsigned rights, bool dir);
+/* -EBADF. */
+int fdtab_close(struct fdtab *t, int number);
+
+/*
+ * Keeps an array sorted; for the policy, too.  *entry is grown.  Takes the reference over on
+ * success.  -EEXIST, -ENOMEM.
+ */
+int fd_entries_insert(struct fd_entry **entry, unsigned *n, unsigned *cap,
+		      const struct fd_entry *add);
+/* Index of `number`, or of the place where it would be put. */
+unsigned fd_entries_search(const struct fd_entry *entry, unsigned n, int number);
+
+#endif

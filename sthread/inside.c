@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* inside.c - the calls that mean something in a compartment.  World: ring 3, and the program. */
+#include <pthread.h>
+
+#include "sthread/internal.h"
+
+/* The checkpoint patches its copy of this byte: nothing else tells the two worlds apart. */
+volatile bool sthread_inside_flag;
+
+bool sthread_inside(void)
+{
+	return is_inside();
+}
+
+void sthread_exit(void *value)
+{
+	if (!is_inside())
+		pthread_exit(value);
+	for (;;)
+		__asm__ volatile("syscall"
+				 :
+				 : "a"(STHREAD_SYS_EXIT), "D"(value)
+				 : "rcx", "r11", "memory");
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - what the files that run compartments share.  World: host.
+ *
+ *	sthread_call ──────────────┐
+ *	sthread_create ── worker ──┴─ lane ── run loop ── vCPU, space, system calls
+ *
+ * A lane is all that one run needs and that is worth keeping warm: a vCPU, an address space cloned
+ * from the checkpoint, a descriptor table.  A worker is a thread of the library with a lane.
+ *
+ * Locking: process.lock guards the lists of lanes and workers and the state of the process; a
+ * lane's lock guards who may signal its thread.  Order: process.making, process.lock, lane.lock.
+ */
+#ifndef STHREAD_INTERNAL_H
+#define STHREAD_INTERNAL_H
+
+#include <dune.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "checkpoint/image.h"
+#include "sthread/policy.h"
+#include "sthread/syscall.h"
+
+#define STACK_SIZE	     (1UL << 20)
+#define STACK_GUARD	     (64UL << 10)
+#define STACK_TOP_RESERVED   64 /* above the first frame: the bytes of AT_RANDOM */
+#define PRIVATE_AREA	     (64UL << 30)
+#define DEFAULT_MEMORY	     (4UL << 30)
+#define DEFAULT_POOL	     64
+#define DEFAULT_LIMIT_MEMORY (64UL << 20)
+/*
+ * What a run needs is there already in the next: pages that it made private stay mapped, of the
+ * stack and of mmap's area at most so many next to their ends, without a hole, so that a later run
+ * can learn no more than a number.
+ */
+#define KEEP_STACK	     16
+#define KEEP_AREA	     64
+#define KEEP_PAGES	     (KEEP_STACK + KEEP_AREA + 32)
+/* A space that holds more than that after a run is not worth keeping. */
+#define KEEP_SPACE	     (KEEP_PAGES + 96)
+#define HOT_PAGES	     8
+
+enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL };
+
+struct lane {
+	struct dune_vcpu *vcpu;
+	struct dune_space *space;
+	struct sys_ctx ctx;
+	void *seed[CKPT_SEEDS]; /* host addresses */
+	bool used;		/* has run before */
+	bool dirty;		/* a run began, and was not cleaned up */
+	bool lost;		/* its vCPU failed */
+	unsigned random_left;
+	unsigned char random[256]; /* the kernel never gives less of so few */
+
+	pthread_mutex_t lock;
+	bool running;	/* the thread may be signalled; lock */
+	bool signalled; /* lock */
+	pid_t thread;	/* whose `timer` signals it; 0: none */
+	timer_t timer;
+	atomic_bool stop;  /* end the run */
+	atomic_int reason; /* enum stop_reason */
+
+	uint64_t deadline; /* CLOCK_MONOTONIC ns; on the watch's list if not 0 */
+	struct lane *watch_next, **watch_link;
+
+	struct lane *next, **link; /* all lanes */
+	struct lane *idle_next;
+};
+
+struct worker {
+	pthread_t thread;
+	struct lane *lane;
+	_Atomic uint32_t wake; /* futex: a job is there, or the end */
+	_Atomic uint32_t up;   /* futex: 1 ready for jobs, 2 it could not be made so */
+	struct sthread *job;   /* NULL with wake: end */
+	struct worker *idle_next;
+};
+
+/* A handle.  Two parties let go of it: its owner (join, detach) and the worker. */
+struct sthread {
+	const struct policy *policy;
+	void *(*fn)(void *);
+	void *arg;
+	_Atomic uint32_t done; /* futex: the result is there */
+	atomic_uint refs;
+	pthread_mutex_t lock; /* guards lane, killed, owned */
+	struct lane *lane;    /* while it runs */
+	bool killed;
+	bool owned;	/* neither joined nor detached */
+	unsigned forks; /* process.forks when it was made: in a child it is the parent's */
+	struct sthread_result result;
+};
+
+struct process {
+	pthread_mutex_t lock;
+	pthread_cond_t quiet; /* live fell, or a worker ended */
+	pthread_rwlock_t
+		making; /* read: KVM descriptors are being made; write: a fork is under way */
+	bool ready;
+	bool ending;
+	unsigned generation; /* counts inits and forks: a thread's cached lane is of one */
+	unsigned forks;	     /* how many forks away from the first process */
+	int signal;
+	struct sigaction signal_before; /* what the program had for it */
+	pid_t main_tid;
+	unsigned pool;
+	char *reserved;
+	size_t reserved_len;
+	uint64_t area_start, area_end, stack_low, stack_top;
+	uint64_t brk; /* what brk() answers inside */
+	struct dune_vm *vm;
+	struct ckpt *ckpt;
+	bool cloned;
+
+	struct lane *lanes, *idle_lanes;
+	struct worker *idle_workers;
+	unsigned nidle_lanes, nidle_workers, nworkers;
+	bool dead; /* dead_worker ended last, and is to be joined */
+	pthread_t dead_worker;
+	uint64_t hot[HOT_PAGES]; /* image pages that earlier runs wrote */
+	unsigned nhot;
+
+	atomic_uint live;
+	atomic_uint next_pid;
+	_Atomic uint64_t created, calls, recycled, cold, syscalls;
+	_Atomic uint64_t faulted, killed, denied, limited;
+};
+
+extern struct process process;
+
+/* life.c */
+int process_enter(void *(*fn)(void *)); /* one more live run, of a function of the image.  -EINVAL */
+bool process_enter_locked(void);	/* the same, of nothing in particular; process.lock held */
+void process_leave(void);
+
+/* lane.c */
+void lane_discard(struct lane *l); /* it cannot be used again */
+int lane_get(struct lane **out);   /* idle or new.  -EAGAIN, -ENOMEM */
+void lane_put(struct lane *l);	   /* clean; kept if the pool has room */
+int lane_of_thread(
+	struct lane **out); /* the calling thread's own, kept between calls; -EBUSY: it runs */
+/*
+ * The calling thread will run it: a timer that can always signal the thread, also when the queue of
+ * signals is full.
+ */
+int lane_arm(struct lane *l); /* -EAGAIN */
+void lane_disarm(struct lane *l);
+void lane_rests(void);		/* it does no more */
+void lane_drop_of_thread(void); /* discards it */
+void lanes_free_all(void);	/* nothing runs; process.lock held */
+int lanes_init_once(void);
+
+/* run.c */
+/*
+ * Runs to the end.  st: on a thread of the library, for this handle; NULL: on the program's own.
+ * result may be NULL. lane_clean() must follow.
+ */
+void lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
+	      struct sthread *st, struct sthread_result *result);
+/* Puts the lane back to the beginning.  False: it is of no more use. */
+bool lane_clean(struct lane *l);
+/*
+ * Make the lane's run, if there is one, end.  wait: returns when it has taken notice; else signals
+ * once.
+ */
+void lane_stop(struct lane *l, enum stop_reason reason, bool wait);
+
+/* result.c */
+void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
+void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
+
+/* watch.c: wall-clock limits */
+int watch_add(struct lane *l, uint64_t ns);
+void watch_remove(struct lane *l);
+void watch_forked(void);
+void watch_fini(void);
+
+/* worker.c */
+void workers_end_idle(void); /* process.lock held */
+void workers_bury(void);     /* all have ended; process.lock held */
+
+/* inside.c: true in the image only */
+extern volatile bool sthread_inside_flag;
+
+static inline bool is_inside(void)
+{
+	return sthread_inside_flag;
+}
+
+/*
+ * No call of the library ends half way because its thread is cancelled: a request stays pending
+ * until it is over.
+ */
+static inline int cancel_hold(void)
+{
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	return old;
+}
+
+static inline void cancel_release(int old)
+{
+	pthread_setcancelstate(old, NULL);
+}
+
+#endif

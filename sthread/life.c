@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT */
+/* life.c - sthread_init() to sthread_fini(), and fork.  World: host. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sthread/internal.h"
+#include "sthread/report.h"
+#include "sthread/unwind.h"
+
+#define SPARE_DESCRIPTORS 12
+#define PF_EXITING	  0x4u /* of the kernel, in /proc/PID/stat */
+
+#define ALIGN_HUGE(x)	  (((x) + (2UL << 20) - 1) & ~((2UL << 20) - 1))
+
+struct process process = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.quiet = PTHREAD_COND_INITIALIZER,
+	.making = PTHREAD_RWLOCK_INITIALIZER,
+};
+
+/*
+ * ---- in and out of the library
+ * ------------------------------------------------------------------------------
+ */
+
+bool process_enter_locked(void)
+{
+	if (!process.ready || process.ending)
+		return false;
+	atomic_fetch_add(&process.live, 1);
+	return true;
+}
+
+int process_enter(void *(*fn)(void *))
+{
+	struct dune_leaf leaf;
+	bool entered;
+
+	pthread_mutex_lock(&process.lock);
+	entered = process_enter_locked();
+	pthread_mutex_unlock(&process.lock);
+	if (!entered)
+		return -EINVAL;
+	if (dune_vm_lookup(ckpt_space(process.ckpt), dune_gva((uint64_t)fn), &leaf) ||
+	    !(leaf.prot & DUNE_EXEC)) {
+		process_leave();
+		return -EINVAL;
+	}
+	return 0;
+}
+
+void process_leave(void)
+{
+	pthread_mutex_lock(&process.lock);
+	atomic_fetch_sub(&process.live, 1);
+	pthread_cond_broadcast(&process.quiet);
+	pthread_mutex_unlock(&process.lock);
+}
+
+/*
+ * ---- fork
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/*
+ * Every KVM descriptor is in the VM's list then, so that the child can close it.  Inside, fork()
+ * calls this, too, before it fails: there the locks are as at the checkpoint, held.
+ */
+static void before_fork(void)
+{
+	if (is_inside())
+		return;
+	pthread_rwlock_wrlock(&process.making);
+	pthread_mutex_lock(&process.lock);
+}
+
+static void after_fork_parent(void)
+{
+	if (is_inside())
+		return;
+	pthread_mutex_unlock(&process.lock);
+	pthread_rwlock_unlock(&process.making);
+}
+
+/*
+ * The child has no VM: what refers to it is closed and forgotten.  What compartments the parent
+ * runs is its own.
+ */
+static void after_fork_child(void)
+{
+	pthread_mutex_init(&process.lock, NULL);
+	pthread_cond_init(&process.quiet, NULL);
+	pthread_rwlock_init(&process.making, NULL);
+	process.generation++;
+	process.forks++;
+	watch_forked();
+	unwind_forked();
+	if (!process.vm)
+		return;
+	dune_vm_forked(process.vm);
+	sys_fini();
+	munmap(process.reserved, process.reserved_len);
+	sigaction(process.signal, &process.signal_before, NULL);
+	process.signal = 0;
+	process.reserved = NULL;
+	process.vm = NULL;
+	process.ckpt = NULL;
+	process.ready = process.ending = process.cloned = process.dead = false;
+	process.lanes = process.idle_lanes = NULL;
+	process.idle_workers = NULL;
+	process.nidle_lanes = process.nidle_workers = process.nworkers = 0;
+	atomic_store(&process.live, 0);
+}
+
+static int watch_forks(void)
+{
+	static bool done;
+
+	if (!done && pthread_atfork(before_fork, after_fork_parent, after_fork_child))
+		return -ENOMEM;
+	done = true;
+	return 0;
+}
+
+/*
+ * ---- init
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/* A thread that was joined is listed until the kernel has buried it: it will not run again. */
+static bool is_exiting(int tasks, const char *tid)
+{
+	char path[64], stat[512], *p;
+	unsigned flags;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%.20s/stat", tid);
+	fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT;
+	n = read(fd, stat, sizeof(stat) - 1);
+	close(fd);
+	if (n <= 0)
+		return n < 0 && errno == ESRCH;
+	stat[n] = '\0';
+	/* After the name, which may hold anything: state, five numbers, flags. */
+	p = strrchr(stat, ')');
+	return p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & PF_EXITING);
+}
+
+static int one_thread(void)
+{
+	DIR *d = opendir("/proc/self/task");
+	int threads = 0;
+
+	if (!d)
+		return -ENOTSUP;
+	for (struct dirent *e; (e = readdir(d));)
+		threads += e->d_name[0] != '.' && !is_exiting(dirfd(d), e->d_name);
+	closedir(d);
+	return threads == 1 ? 0 : -EBUSY;
+}
+
+/*
+ * Asked first, so that what init opens on its way does not fail for want of them, in the midst of
+ * something.
+ */
+static int descriptors(void)
+{
+	int fd[SPARE_DESCRIPTORS], n = 0, err = 0;
+
+	while (n < SPARE_DESCRIPTORS && (fd[n] = open("/", O_PATH | O_CLOEXEC)) >= 0)
+		n++;
+	if (n < SPARE_DESCRIPTORS)
+		err = -errno;
+	while (n)
+		close(fd[--n]);
+	return err;
+}
+
+static void on_signal(int sig)
+{
+	(void)sig; /* it ends KVM_RUN, or a blocked call: that is all */
+}
+
+static int take_signal(int sig)
+{
+	struct sigaction sa, *old = &process.signal_before;
+
+	if (sig < SIGRTMIN || sig > SIGRTMAX)
+		return -EINVAL;
+	if (sigaction(sig, NULL, old))
+		return -errno;
+	if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN)
+		return -EINVAL;
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = on_signal;
+	sigfillset(&sa.sa_mask);
+	return sigaction(sig, &sa, NULL) ? -errno : 0;
+}
+
+/*
+ * One range for all that only compartments use, so that nothing the program maps later can be in
+ * its place:
+ *
+ *	arena | where mmap() inside works | guard | stack
+ *
+ * The kernel puts it below the libraries, so that the stack shares page tables with their data.
+ */
+static int reserve(size_t memory)
+{
+	size_t len = memory + PRIVATE_AREA + STACK_GUARD + STACK_SIZE + (4UL << 20);
+	char *p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	madvise(p, len, MADV_DONTDUMP);
+	process.reserved = p;
+	process.reserved_len = len;
+	process.stack_top = (uint64_t)p + len;
+	process.stack_low = process.stack_top - STACK_SIZE;
+	process.area_end = process.stack_low - STACK_GUARD;
+	process.area_start = ALIGN_HUGE((uint64_t)p) + memory;
+	return 0;
+}
+
+static int take_checkpoint(const struct sthread_config *cfg)
+{
+	static const bool inside = true;
+	const struct ckpt_patch patch = { (uint64_t)&sthread_inside_flag, &inside, sizeof(inside) };
+	const struct ckpt_config c = {
+		.reserved = { (uint64_t)process.reserved, process.reserved_len },
+		.patches = &patch,
+		.n_patches = 1,
+		.environment = cfg->environment,
+		.at_random = process.stack_top - 16,
+	};
+
+	int err;
+
+	/* Memory that changed while it was looked at is looked at again. */
+	for (int tries = 0; (err = ckpt_take(process.vm, &c, &process.ckpt)) == -EAGAIN && tries < 8;
+	     tries++)
+		;
+	return err;
+}
+
+static int size_memory(const struct sthread_config *cfg, uint64_t *out)
+{
+	const struct ckpt_config c = { .environment = cfg->environment };
+	uint64_t image;
+	int err = ckpt_estimate(&c, &image);
+
+	if (err)
+		return err;
+	*out = ALIGN_HUGE(cfg->memory ? cfg->memory : image + DEFAULT_MEMORY);
+	return *out < image + (16UL << 20) ? -ENOMEM : 0;
+}
+
+static void undo_init(void)
+{
+	ckpt_destroy(process.ckpt);
+	process.ckpt = NULL;
+	dune_vm_destroy(process.vm);
+	process.vm = NULL;
+	if (process.reserved)
+		munmap(process.reserved, process.reserved_len);
+	process.reserved = NULL;
+	sys_fini();
+	if (process.signal)
+		sigaction(process.signal, &process.signal_before, NULL);
+	process.signal = 0;
+}
+
+static int do_init(const struct sthread_config *cfg)
+{
+	struct dune_vm_config v = {
+		.placement = cfg->placement == STHREAD_PLACE_HOST  ? DUNE_PLACE_HOST :
+			     cfg->placement == STHREAD_PLACE_RING0 ? DUNE_PLACE_RING0 :
+								     DUNE_PLACE_AUTO,
+		.kick_signal = cfg->signal ? cfg->signal : SIGRTMAX - 1,
+	};
+	uint64_t memory;
+	int err;
+
+	if ((err = descriptors()) || (err = one_thread()) || (err = lanes_init_once()) ||
+	    (err = watch_forks()) || (err = take_signal(v.kick_signal)))
+		return err;
+	process.signal = v.kick_signal;
+	process.pool = cfg->pool ? cfg->pool : DEFAULT_POOL;
+	process.main_tid = (pid_t)syscall(SYS_gettid);
+	process.brk = (uint64_t)sbrk(0);
+	if ((err = size_memory(cfg, &memory)) || (err = reserve(memory)))
+		goto fail;
+	v.base = (void *)ALIGN_HUGE((uint64_t)process.reserved);
+	v.size = memory;
+	if ((err = dune_vm_create(&process.vm, &v)) || (err = sys_init()) ||
+	    (err = take_checkpoint(cfg)))
+		goto fail;
+	process.generation++;
+	process.cloned = false;
+	process.nhot = 0;
+	process.created = process.calls = process.recycled = process.cold = process.syscalls = 0;
+	process.faulted = process.killed = process.denied = process.limited = 0;
+	return 0;
+fail:
+	undo_init();
+	return err;
+}
+
+int sthread_init(const struct sthread_config *cfg)
+{
+	static const struct sthread_config defaults = { .size = sizeof(defaults) };
+	int err;
+
+	if (is_inside())
+		return -EPERM;
+	cfg = cfg ? cfg : &defaults;
+	if (cfg->size != sizeof(*cfg) || cfg->placement > STHREAD_PLACE_RING0)
+		return -EINVAL;
+	pthread_mutex_lock(&process.lock);
+	err = process.ready || process.ending ? -EALREADY : do_init(cfg);
+	process.ready = !err || process.ready;
+	pthread_mutex_unlock(&process.lock);
+	return err;
+}
+
+void sthread_fini(void)
+{
+	struct timespec soon;
+	int cancel;
+
+	if (is_inside())
+		return;
+	cancel = cancel_hold();
+	pthread_mutex_lock(&process.lock);
+	if (!process.ready || process.ending)
+		goto out;
+	process.ending = true;
+	workers_end_idle();
+	while (atomic_load(&process.live) || process.nworkers) {
+		/* Workers on their way out give back what nobody will use again. */
+		if (!atomic_load(&process.live))
+			dune_vm_stop(process.vm);
+		for (struct lane *l = process.lanes; l; l = l->next)
+			lane_stop(l, STOP_KILLED, false);
+		/*
+		 * Who runs needs the lock to leave; a signal may have come just before a blocking
+		 * call.
+		 */
+		clock_gettime(CLOCK_REALTIME, &soon);
+		soon.tv_nsec += 1000000;
+		if (soon.tv_nsec >= 1000000000)
+			soon.tv_sec++, soon.tv_nsec -= 1000000000;
+		pthread_cond_timedwait(&process.quiet, &process.lock, &soon);
+	}
+	dune_vm_stop(process.vm);
+	workers_bury();
+	watch_fini();
+	lanes_free_all();
+	undo_init();
+	unwind_fini();
+	process.ready = process.ending = false;
+	process.generation++;
+out:
+	pthread_mutex_unlock(&process.lock);
+	cancel_release(cancel);
+}
+
+int sthread_checkpoint_range(void *addr, size_t len)
+{
+	int err;
+
+	if (is_inside())
+		return -EPERM;
+	pthread_mutex_lock(&process.lock);
+	if (!process.ready || process.ending)
+		err = -EINVAL;
+	else if (process.cloned)
+		err = -EBUSY;
+	else
+		err = ckpt_retake(process.ckpt, addr, len);
+	pthread_mutex_unlock(&process.lock);
+	return err;
+}
+
+/*
+ * ---- figures
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+int sthread_stats(struct sthread_stats *out)
+{
+	struct dune_vm_stats v;
+	struct dune_vm_info info;
+	struct ckpt_stats c;
+	int err = 0;
+
+	if (is_inside())
+		return -EPERM;
+	if (!out)
+		return -EINVAL;
+	pthread_mutex_lock(&process.lock);
+	if (!process.ready) {
+		err = -EINVAL;
+		goto out;
+	}
+	dune_vm_get_stats(process.vm, &v);
+	dune_vm_get_info(process.vm, &info);
+	ckpt_get_stats(process.ckpt, &c);
+	*out = (struct sthread_stats){
+		.created = process.created,
+		.calls = process.calls,
+		.live = process.live,
+		.pooled = process.nidle_lanes + process.nidle_workers,
+		.recycled = process.recycled,
+		.cold = process.cold,
+		.world_switches = v.world_switches,
+		.syscalls = process.syscalls,
+		.faults_cow = v.cow_faults,
+		.faults_demand = v.demand_faults,
+		.ended_faulted = process.faulted,
+		.ended_killed = process.killed,
+		.ended_denied = process.denied,
+		.ended_limit = process.limited,
+		.page_table_edits = v.edits,
+		.pages_used = v.pages_used,
+		.pages_total = v.pages_total,
+		.table_pages = v.table_pages,
+		.vcpus = v.vcpus,
+		.vcpus_lost = v.vcpus_lost,
+		.slots = v.slots,
+		.image_pages = c.pages + c.zero_pages,
+		.image_bytes = c.bytes,
+		.placement = info.placement == DUNE_PLACE_RING0 ? STHREAD_PLACE_RING0 :
+								  STHREAD_PLACE_HOST,
+	};
+out:
+	pthread_mutex_unlock(&process.lock);
+	return err;
+}

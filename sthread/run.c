@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/* run.c - one run of a compartment, from its first instruction to its record.  World: host. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sthread/internal.h"
+
+/* Numbers that no process of this machine has (pid_max is at most 2^22). */
+#define FIRST_PID   4194305u
+#define PIDS	    (2147483647u - FIRST_PID)
+
+/* Pages that a small run takes: with less room than that, warm pages are given back first. */
+#define LIMIT_SLACK 32
+
+/* Fresh bytes from the kernel, fetched some at a time. */
+static int take_random(struct lane *l, void *to, size_t len)
+{
+	if (l->random_left < len) {
+		ssize_t n;
+
+		do {
+			n = getrandom(l->random, sizeof(l->random), 0);
+		} while (n < 0 && errno == EINTR);
+		if (n != (ssize_t)sizeof(l->random))
+			return -EIO;
+		l->random_left = sizeof(l->random);
+	}
+	l->random_left -= (unsigned)len;
+	memcpy(to, l->random + l->random_left, len);
+	explicit_bzero(l->random + l->random_left, len);
+	return 0;
+}
+
+static int plant_seeds(struct lane *l)
+{
+	const struct ckpt_seed *seeds = ckpt_seeds(process.ckpt);
+
+	for (int i = 0; i < CKPT_SEEDS; i++) {
+		int err = take_random(l, l->seed[i], seeds[i].len);
+
+		if (err)
+			return err;
+		memset(l->seed[i], 0, seeds[i].zero);
+	}
+	return 0;
+}
+
+static int begin(struct lane *l, const struct policy *policy, const struct sthread *st)
+{
+	struct sys_answer answers[SYS_ANSWERS];
+	uint64_t memory = policy->limit[STHREAD_LIMIT_MEMORY];
+	unsigned n;
+	int err;
+
+	/* What was kept from earlier runs is nothing that this one asked for. */
+	if (memory != POLICY_NO_LIMIT &&
+	    dune_space_pages(l->space) + LIMIT_SLACK > memory / DUNE_PAGE_SIZE &&
+	    (err = dune_space_reset(l->space, CKPT_SEEDS)))
+		return err;
+	l->ctx.policy = policy;
+	l->ctx.own_thread = st;
+	l->ctx.pid = (int)(FIRST_PID + atomic_fetch_add(&process.next_pid, 1) % PIDS);
+	l->ctx.tid = l->ctx.pid;
+	if ((err = sys_begin(&l->ctx)))
+		return err;
+	n = sys_answers(&l->ctx, answers);
+	for (unsigned i = 0; i < n && !err; i++)
+		err = dune_space_answer(l->space, answers[i].nr, answers[i].value);
+	if (err || (err = plant_seeds(l)))
+		return err;
+	if (memory != POLICY_NO_LIMIT)
+		dune_space_limit(l->space, memory / DUNE_PAGE_SIZE ? memory / DUNE_PAGE_SIZE : 1);
+	return dune_region_add(l->space, dune_gva(process.stack_low), STACK_SIZE,
+			       DUNE_READ | DUNE_WRITE);
+}
+
+/* True: the run has ended, as r says. */
+static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
+{
+	switch (dune_vcpu_run(l->vcpu, l->space, f)) {
+	case DUNE_EXIT_SYSCALL:
+		if (sys_dispatch(&l->ctx, f) == SYS_RESUME)
+			break;
+		r->end = l->ctx.end;
+		r->value = (void *)l->ctx.value;
+		r->limit = l->ctx.limit;
+		return true;
+	case DUNE_EXIT_FAULT:
+		result_fault(l, f, r);
+		return true;
+	case DUNE_EXIT_KICKED:
+		break;
+	case DUNE_EXIT_NOMEM:
+		r->end = STHREAD_OVER_LIMIT;
+		r->limit = STHREAD_LIMIT_MEMORY;
+		r->address = f->cr2;
+		return true;
+	case DUNE_EXIT_LOST:
+		r->end = STHREAD_LOST;
+		return true;
+	}
+	return false;
+}
+
+static void count(const struct sthread_result *r)
+{
+	switch (r->end) {
+	case STHREAD_ABORTED:
+	case STHREAD_FAULTED:
+		atomic_fetch_add(&process.faulted, 1);
+		break;
+	case STHREAD_DENIED:
+		atomic_fetch_add(&process.denied, 1);
+		break;
+	case STHREAD_OVER_LIMIT:
+		atomic_fetch_add(&process.limited, 1);
+		break;
+	case STHREAD_KILLED:
+		atomic_fetch_add(&process.killed, 1);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Image pages that a run wrote are likely to be written by the next, in any lane. */
+static void note_hot(struct lane *l)
+{
+	const struct dune_private *list;
+	size_t n = dune_space_private(l->space, &list);
+
+	pthread_mutex_lock(&process.lock);
+	for (size_t i = 0; i < n && process.nhot < HOT_PAGES; i++) {
+		uint64_t at = list[i].at.v;
+		bool known = at >= process.area_start && at < process.stack_top;
+
+		for (unsigned k = 0; k < process.nhot; k++)
+			known |= process.hot[k] == at;
+		for (int k = 0; k < CKPT_SEEDS; k++)
+			known |= (ckpt_seeds(process.ckpt)[k].at & ~(DUNE_PAGE_SIZE - 1)) == at;
+		if (!known)
+			process.hot[process.nhot++] = at;
+	}
+	pthread_mutex_unlock(&process.lock);
+}
+
+/* From here to finished() the run can be stopped. */
+static void started(struct lane *l, struct sthread *st)
+{
+	bool killed = false;
+
+	pthread_mutex_lock(&l->lock);
+	l->signalled = false;
+	l->running = true;
+	pthread_mutex_unlock(&l->lock);
+	if (!st)
+		return;
+	pthread_mutex_lock(&st->lock);
+	st->lane = l;
+	killed = st->killed;
+	pthread_mutex_unlock(&st->lock);
+	if (killed)
+		lane_stop(l, STOP_KILLED, false);
+}
+
+static void finished(struct lane *l, struct sthread *st)
+{
+	bool signalled;
+
+	pthread_mutex_lock(&l->lock);
+	l->running = false;
+	signalled = l->signalled;
+	atomic_store(&l->stop, false);
+	atomic_store(&l->reason, STOP_NONE);
+	pthread_mutex_unlock(&l->lock);
+	/* A signal on its way arrives at the end of this call, not in one of the program's. */
+	if (signalled)
+		syscall(SYS_gettid);
+	dune_vcpu_unkick(l->vcpu);
+	if (!st)
+		return;
+	pthread_mutex_lock(&st->lock);
+	st->lane = NULL;
+	pthread_mutex_unlock(&st->lock);
+}
+
+static bool stopped(struct lane *l, struct sthread_result *r)
+{
+	if (!atomic_load(&l->stop))
+		return false;
+	if (atomic_load(&l->reason) == STOP_WALL) {
+		r->end = STHREAD_OVER_LIMIT;
+		r->limit = STHREAD_LIMIT_WALL_NS;
+	} else {
+		r->end = STHREAD_KILLED;
+	}
+	return true;
+}
+
+void lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
+	      struct sthread *st, struct sthread_result *result)
+{
+	uint64_t wall = policy->limit[STHREAD_LIMIT_WALL_NS];
+	bool watched = wall != POLICY_NO_LIMIT;
+	struct sthread_result r = { .end = STHREAD_LOST };
+	struct dune_frame f = {
+		.rip = (uint64_t)dune_reset_entry,
+		.rsp = process.stack_top - STACK_TOP_RESERVED,
+		.rdi = (uint64_t)arg,
+		.rdx = (uint64_t)fn,
+		.rcx = ckpt_fs_base(process.ckpt),
+	};
+	int err;
+
+	l->dirty = true;
+	err = begin(l, policy, st);
+
+	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
+	if (!err && watched)
+		err = watch_add(l, wall);
+	watched &= !err;
+	if (err) {
+		/* No memory for what the run needs before its first instruction. */
+		r.end = STHREAD_OVER_LIMIT;
+		r.limit = STHREAD_LIMIT_MEMORY;
+	} else {
+		started(l, st);
+		while (!stopped(l, &r) && !step(l, &f, &r))
+			;
+		if (watched)
+			watch_remove(l);
+		finished(l, st);
+	}
+	if (result) {
+		if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
+			result_backtrace(l, &f, &r);
+		memcpy(r.message, l->ctx.message, sizeof(r.message));
+		*result = r;
+	}
+	count(&r);
+	atomic_fetch_add(&process.syscalls, l->ctx.calls);
+	sys_done(&l->ctx);
+	if (!l->used && r.end == STHREAD_RETURNED)
+		note_hot(l);
+	l->used = true;
+	l->lost = r.end == STHREAD_LOST;
+	l->ctx.policy = NULL;
+}
+
+/*
+ * The part of [low, high) that stays: `keep` pages at one end, from there on without a hole.  The
+ * rest is unmapped.
+ */
+static int trim(struct lane *l, uint64_t low, uint64_t high, unsigned keep, bool at_top)
+{
+	uint64_t edge = at_top ? high - keep * DUNE_PAGE_SIZE : low + keep * DUNE_PAGE_SIZE,
+		 used = 0;
+	uint64_t far_low = at_top ? low : edge, far_high = at_top ? edge : high;
+	const struct dune_private *list;
+	size_t n = dune_space_private(l->space, &list);
+	bool beyond = false;
+	int err = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t at = list[i].at.v;
+
+		if (at < low || at >= high)
+			continue;
+		if (at >= far_low && at < far_high) {
+			beyond = true;
+			continue;
+		}
+		at = at_top ? high - at : at + DUNE_PAGE_SIZE - low;
+		used = at > used ? at : used;
+	}
+	if (beyond)
+		err = dune_region_remove(l->space, dune_gva(far_low), far_high - far_low);
+	if (!used || err)
+		return err;
+	low = at_top ? high - used : low;
+	err = dune_region_add(l->space, dune_gva(low), used, DUNE_READ | DUNE_WRITE);
+	for (uint64_t off = 0; off < used && !err; off += DUNE_PAGE_SIZE)
+		err = dune_vm_make_private(l->space, dune_gva(low + off));
+	return err;
+}
+
+bool lane_clean(struct lane *l)
+{
+	if (l->lost)
+		return false;
+	dune_space_limit(l->space, 0);
+	if (trim(l, process.area_start, process.area_end, KEEP_AREA, false) ||
+	    trim(l, process.stack_low, process.stack_top, KEEP_STACK, true) ||
+	    dune_space_reset(l->space, KEEP_PAGES) || dune_space_pages(l->space) > KEEP_SPACE)
+		return false;
+	l->dirty = false;
+	return true;
+}
+
+/* It may be in a forwarded call, or just before one. */
+static void signal_thread(struct lane *l)
+{
+	const struct itimerspec soon = { .it_value.tv_nsec = 1 };
+
+	if (!syscall(SYS_tgkill, getpid(), l->thread, process.signal))
+		return;
+	/*
+	 * The queue of pending signals is full, perhaps of another process's; the timer's place in
+	 * it is its own.
+	 */
+	timer_settime(l->timer, 0, &soon, NULL);
+}
+
+void lane_stop(struct lane *l, enum stop_reason reason, bool wait)
+{
+	struct timespec nap = { .tv_nsec = 20000 };
+	bool running;
+
+	for (;;) {
+		pthread_mutex_lock(&l->lock);
+		running = l->running;
+		if (running) {
+			if (!atomic_load(&l->stop))
+				atomic_store(&l->reason, (int)reason);
+			atomic_store(&l->stop, true);
+			l->signalled = true;
+			dune_vcpu_kick(l->vcpu);
+			signal_thread(l);
+		}
+		pthread_mutex_unlock(&l->lock);
+		if (!running || !wait)
+			return;
+		nanosleep(&nap, NULL);
+		if (nap.tv_nsec < 1000000)
+			nap.tv_nsec *= 2;
+	}
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sys_path.c - opening and looking at what lies beneath a granted directory.  World: host.
+ *
+ * A path from a compartment is resolved by the kernel with openat2(): beneath the granted
+ * directory, without magic links, on the directory's own mount.  The first open is with O_PATH,
+ * which has no effect on whatever is found, not even on a device or a FIFO.  What was found is
+ * looked at; and only that very inode, not the path again, is opened in earnest through
+ * /proc/thread-self/fd, which cannot be redirected in between.  Whether it is the same is looked at
+ * again, before anything is done to it.
+ */
+#include "sthread/sys_calls.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define RESOLVE	 (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
+#define NEW_MODE 0666 /* no program files, no set-id bits */
+#define REOPEN	 (O_ACCMODE | O_APPEND | O_NONBLOCK)
+
+int sys_init(void)
+{
+	int r = fd_proc_init();
+
+	if (!r)
+		fd_find_devtmpfs();
+	return r;
+}
+
+void sys_fini(void)
+{
+	fd_proc_fini();
+}
+
+/* File systems whose files are the kernel's own state, or somebody's memory. */
+static bool kernel_filesystem(const struct statfs *fs)
+{
+	static const uint32_t type[] = {
+		0x00009fa0, /* proc */
+		0x62656572, /* sysfs */
+		0x00001cd1, /* devpts */
+		0x0027e0eb, /* cgroup */
+		0x63677270, /* cgroup2 */
+		0x64626720, /* debugfs */
+		0x74726163, /* tracefs */
+		0x73636673, /* securityfs */
+		0xcafe4a11, /* bpf */
+		0xf97cff8c, /* selinux */
+		0x43415d53, /* smack */
+		0x5a3c69f0, /* apparmor */
+		0xde5e81e4, /* efivarfs */
+		0x6165676c, /* pstore */
+		0x62656570, /* configfs */
+		0x65735543, /* fusectl */
+		0x42494e4d, /* binfmt_misc */
+		0x07655821, /* resctrl */
+		0x6e736673, /* nsfs */
+		0x50494446, /* pidfs */
+		0x09041934, /* anonymous inodes */
+		0x50495045, /* pipefs */
+		0x534f434b, /* sockfs */
+		0x19800202, /* mqueue */
+		0x6c6f6f70, /* binder */
+		0xabba1974, /* xenfs */
+		0x00009fa2, /* usbfs */
+		0x67596969, /* rpc_pipefs */
+		0x6e667364, /* nfsd */
+		0x444d4142, /* dma-buf */
+		0x454d444d, /* devmem */
+		0x5345434d, /* secretmem */
+		0x474d454d, /* guest_memfd */
+		0x00000187, /* autofs */
+	};
+
+	for (unsigned i = 0; i < sizeof(type) / sizeof(type[0]); i++)
+		if ((uint32_t)fs->f_type == type[i])
+			return true;
+	return false;
+}
+
+static int open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode)
+{
+	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = RESOLVE };
+	long fd;
+
+	/*
+	 * EAGAIN: something was renamed meanwhile and the kernel will not say that it stayed
+	 * beneath.
+	 */
+	for (int tries = 0; tries < 8; tries++) {
+		fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
+		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
+			break;
+	}
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/*
+ * The granted directory, or the file that was found, lies on a file system that is not one of
+ * files.
+ */
+static int check_filesystem(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	return kernel_filesystem(&fs) ? -EACCES : 0;
+}
+
+/* What may be there: regular files and directories, and for lstat() symbolic links. */
+static int check_found(int fd, bool links, struct stat *st)
+{
+	int r = check_filesystem(fd);
+
+	if (r)
+		return r;
+	if (fstat(fd, st) < 0)
+		return -errno;
+	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))
+		return 0;
+	if (S_ISLNK(st->st_mode))
+		return links ? 0 : -ELOOP;
+	return -EACCES;
+}
+
+/*
+ * What is open for reading or writing never has number 0, 1 or 2, not even for a moment: a thread
+ * that writes to the standard error, which the program closed, would write into the file.  Where
+ * they are free they are held meanwhile, by duplicates of a descriptor that nobody can write to.
+ */
+struct held {
+	int fd[3];
+	unsigned n;
+};
+
+static int hold_low(struct held *h, int by)
+{
+	int fd;
+
+	for (h->n = 0; h->n < 3; h->fd[h->n++] = fd) {
+		fd = fcntl(by, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			return -errno;
+		if (fd > STDERR_FILENO) {
+			close(fd);
+			break;
+		}
+	}
+	return 0;
+}
+
+static void hold_no_more(struct held *h)
+{
+	while (h->n)
+		close(h->fd[--h->n]);
+}
+
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
+	       (x.st_mode & S_IFMT) == (y.st_mode & S_IFMT);
+}
+
+/* The file that `found` (O_PATH) stands for, or -EACCES.  Truncated when it is known to be it. */
+static int reopen(int found, int flags)
+{
+	char name[FD_PROC_NAME];
+	int at = fd_proc_name(name, "fd", found), fd, r = 0;
+	struct held held = { .n = 0 };
+
+	if (found <= STDERR_FILENO)
+		r = hold_low(&held, found);
+	fd = r ? r : openat(at, name, (flags & ~O_TRUNC) | O_CLOEXEC | O_NOCTTY);
+	if (!r && fd < 0)
+		r = errno == ENOENT ? -EACCES : -errno; /* no /proc: not the file's business */
+	else if (!r && !same_file(found, fd))
+		r = -EACCES;
+	else if (!r && (flags & O_TRUNC) && ftruncate(fd, 0) < 0)
+		r = -errno;
+	hold_no_more(&held);
+	if (r && fd >= 0)
+		close(fd);
+	return r ? r : fd;
+}
+
+/* ---- openat ---- */
+
+int sys_check_openat(struct sys_call *c)
+{
+	int flags = sys_int(c, 2), mode = flags & O_ACCMODE;
+	unsigned need = 0;
+
+	if (!c->fd.dir)
+		return -ENOTDIR;
+	if (mode == O_ACCMODE)
+		return -EINVAL;
+	if (mode != O_WRONLY)
+		need |= STHREAD_FD_READ;
+	if (mode != O_RDONLY || (flags & (O_CREAT | O_TRUNC)))
+		need |= STHREAD_FD_WRITE;
+	if ((c->fd.rights & need) != need || c->fd.obj->barred)
+		return -EACCES;
+	/* Without a meaning by the standard, and another one by each kernel. */
+	if ((flags & (O_CREAT | O_DIRECTORY)) == (O_CREAT | O_DIRECTORY) ||
+	    ((flags & O_TRUNC) && mode == O_RDONLY))
+		return -EINVAL;
+	if (!c->u.path[0])
+		return -ENOENT;
+	return fdtab_reserve(&c->ctx->fds);
+}
+
+/*
+ * Creates what is not there.  Before that: the new file will be on the directory's own mount, so
+ * that one is asked.
+ */
+static int create(int dir, const char *path, int flags, uint64_t mode, struct stat *st)
+{
+	struct held held = { .n = 0 };
+	int r = check_filesystem(dir);
+
+	if (!r)
+		r = hold_low(&held, dir);
+	if (!r)
+		r = open_beneath(dir, path,
+				 (uint64_t)((flags & REOPEN) | O_CREAT | O_EXCL | O_NOFOLLOW |
+					    O_NOCTTY),
+				 mode & NEW_MODE);
+	hold_no_more(&held);
+	if (r >= 0 && fstat(r, st) < 0) {
+		close(r);
+		r = -EACCES;
+	}
+	return r;
+}
+
+static int open_found(int found, int flags, struct stat *st)
+{
+	int r = check_found(found, false, st);
+
+	if (!r && (flags & O_CREAT) && (flags & O_EXCL))
+		r = -EEXIST;
+	if (!r && (flags & O_CREAT) && S_ISDIR(st->st_mode))
+		r = -EISDIR;
+	if (!r)
+		r = reopen(found, flags & (REOPEN | O_TRUNC | O_DIRECTORY));
+	close(found);
+	return r;
+}
+
+static int open_vetted(int dir, const char *path, int flags, uint64_t mode, struct stat *st)
+{
+	const uint64_t look = (uint64_t)(O_PATH | (flags & (O_NOFOLLOW | O_DIRECTORY)));
+	int r = -EEXIST;
+
+	/* Not there, but there when it is to be made: others made it.  Or it is a dead link. */
+	for (int tries = 0; r == -EEXIST && tries < 8; tries++) {
+		int found = open_beneath(dir, path, look, 0);
+
+		if (found >= 0)
+			return open_found(found, flags, st);
+		if (found != -ENOENT || !(flags & O_CREAT))
+			return found;
+		r = create(dir, path, flags, mode, st);
+		if (flags & O_EXCL)
+			break;
+	}
+	return r;
+}
+
+long sys_do_openat(struct sys_call *c)
+{
+	int flags = sys_int(c, 2), mode = flags & O_ACCMODE, fd, r;
+	unsigned rights = c->fd.rights;
+	struct fd_object *o;
+	struct stat st;
+
+	/* How long it takes is the file system's business; a kill does not interrupt it. */
+	fd = open_vetted(c->fd.obj->host, c->u.path, flags, c->arg[3], &st);
+	if (fd < 0)
+		return fd;
+	r = fd_object_adopt(fd, S_ISDIR(st.st_mode) ? FD_DIRECTORY : FD_FILE, &o);
+	if (r)
+		return r;
+	o->barred = c->fd.obj->barred;
+	if (mode == O_RDONLY)
+		rights &= ~STHREAD_FD_WRITE;
+	else if (mode == O_WRONLY)
+		rights &= ~STHREAD_FD_READ;
+	/*
+	 * A directory opened inside is again one to open beneath, but not for writing: that takes
+	 * the grant itself.
+	 */
+	return fdtab_open(&c->ctx->fds, o, rights, S_ISDIR(st.st_mode));
+}
+
+/* ---- newfstatat ---- */
+
+int sys_check_newfstatat(struct sys_call *c)
+{
+	if (!c->u.path[0])
+		return sys_int(c, 3) & AT_EMPTY_PATH ? 0 : -ENOENT;
+	if (!c->fd.dir)
+		return -ENOTDIR;
+	return c->fd.obj->barred ? -EACCES : 0;
+}
+
+long sys_do_newfstatat(struct sys_call *c)
+{
+	int fd, r, follow = sys_int(c, 3) & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
+	struct stat st;
+
+	if (!c->u.path[0])
+		return sys_do_fstat(c);
+	fd = open_beneath(c->fd.obj->host, c->u.path, (uint64_t)(O_PATH | follow), 0);
+	if (fd < 0)
+		return fd;
+	r = check_found(fd, follow != 0, &st);
+	if (!r)
+		memcpy(c->result.bytes, &st, sizeof(st));
+	close(fd);
+	return r;
+}

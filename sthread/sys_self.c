@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sys_self.c - what a compartment is told about itself and its machine, and how it ends itself.
+ * World: host.
+ *
+ * Constants wherever the truth would be the master's: a compartment is one thread of user 65534 on
+ * one processor.
+ */
+#include "sthread/sys_calls.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+long sys_do_nothing(struct sys_call *c)
+{
+	(void)c;
+	return 0;
+}
+
+long sys_do_nosys(struct sys_call *c)
+{
+	(void)c;
+	return -ENOSYS;
+}
+
+long sys_do_again(struct sys_call *c)
+{
+	(void)c;
+	return -EAGAIN;
+}
+
+long sys_do_access(struct sys_call *c)
+{
+	(void)c;
+	return -EACCES;
+}
+
+/* ---- identity ---- */
+
+long sys_do_getpid(struct sys_call *c)
+{
+	return c->ctx->pid;
+}
+
+long sys_do_gettid(struct sys_call *c)
+{
+	return c->ctx->tid;
+}
+
+long sys_do_uid(struct sys_call *c)
+{
+	(void)c;
+	return SYS_UID;
+}
+
+long sys_do_uname(struct sys_call *c)
+{
+	/* A release that every C library accepts, and that says nothing of the host's. */
+	static const struct utsname u = { "Linux", "sthread", "6.1.0", "#1", "x86_64", "(none)" };
+
+	memcpy(c->result.bytes, &u, sizeof(u));
+	return 0;
+}
+
+/* ---- the machine ---- */
+
+long sys_do_getrandom(struct sys_call *c)
+{
+	const struct uspans *sp = &c->spans;
+	size_t done = 0;
+
+	for (unsigned i = 0; i < sp->n; i++) {
+		long r = SYS_RETRY(c, getrandom(sp->iov[i].iov_base, sp->iov[i].iov_len,
+						(unsigned)c->arg[2]));
+
+		if (r < 0)
+			return done ? (long)done : r;
+		done += (size_t)r;
+		if ((size_t)r < sp->iov[i].iov_len)
+			break;
+	}
+	return (long)done;
+}
+
+long sys_do_sched_yield(struct sys_call *c)
+{
+	(void)c;
+	sched_yield();
+	return 0;
+}
+
+static bool is_self(const struct sys_ctx *ctx, int id)
+{
+	return id == ctx->pid || id == ctx->tid || id == ctx->image_tid;
+}
+
+int sys_check_getaffinity(struct sys_call *c)
+{
+	if (c->arg[0] && !is_self(c->ctx, sys_int(c, 0)))
+		return -ESRCH;
+	return c->out[0].cap < sizeof(uint64_t) ? -EINVAL : 0;
+}
+
+long sys_do_getaffinity(struct sys_call *c)
+{
+	c->result.word[0] = 1;
+	c->out[0].len = sizeof(uint64_t);
+	return sizeof(uint64_t);
+}
+
+static uint64_t memory_limit(const struct sys_ctx *ctx)
+{
+	uint64_t v = ctx->policy->limit[STHREAD_LIMIT_MEMORY];
+
+	return v < (1ULL << 46) ? v : 1ULL << 46;
+}
+
+long sys_do_sysinfo(struct sys_call *c)
+{
+	struct sysinfo *si = (struct sysinfo *)c->result.word;
+
+	si->totalram = memory_limit(c->ctx);
+	si->freeram = si->totalram;
+	si->procs = 1;
+	si->mem_unit = 1;
+	return 0;
+}
+
+static struct rlimit limit_of(const struct sys_ctx *ctx, int resource)
+{
+	rlim_t v = RLIM_INFINITY;
+
+	switch (resource) {
+	case RLIMIT_STACK:
+		v = ctx->stack_size;
+		break;
+	case RLIMIT_NOFILE:
+		v = ctx->fds.limit;
+		break;
+	case RLIMIT_NPROC:
+		v = 1;
+		break;
+	case RLIMIT_CORE:
+	case RLIMIT_MEMLOCK:
+	case RLIMIT_MSGQUEUE:
+	case RLIMIT_NICE:
+	case RLIMIT_RTPRIO:
+	case RLIMIT_SIGPENDING:
+		v = 0;
+		break;
+	default:
+		break;
+	}
+	return (struct rlimit){ v, v };
+}
+
+/* Its own, and to look at only. */
+int sys_check_prlimit(struct sys_call *c)
+{
+	if (c->arg[0] && !is_self(c->ctx, sys_int(c, 0)))
+		return -ESRCH;
+	return c->arg[2] ? -EPERM : 0;
+}
+
+long sys_do_prlimit(struct sys_call *c)
+{
+	struct rlimit l = limit_of(c->ctx, sys_int(c, 1));
+
+	memcpy(c->result.bytes, &l, sizeof(l));
+	return 0;
+}
+
+long sys_do_getrlimit(struct sys_call *c)
+{
+	struct rlimit l = limit_of(c->ctx, sys_int(c, 0));
+
+	memcpy(c->result.bytes, &l, sizeof(l));
+	return 0;
+}
+
+long sys_do_arch_prctl(struct sys_call *c)
+{
+	/*
+	 * Queries about shadow stacks; no is EINVAL.  The bases of FS and GS are set by
+	 * instructions.
+	 */
+	return (sys_int(c, 0) & ~0xff) == 0x3000 ? -EINVAL : -EPERM;
+}
+
+/* ---- signals: none is ever delivered ---- */
+
+int sys_check_sigset(struct sys_call *c)
+{
+	return c->arg[3] == sizeof(uint64_t) ? 0 : -EINVAL;
+}
+
+long sys_do_sigaltstack(struct sys_call *c)
+{
+	const stack_t none = { .ss_flags = SS_DISABLE };
+
+	memcpy(c->result.bytes, &none, sizeof(none));
+	return 0;
+}
+
+static int check_signal(int sig)
+{
+	return sig < 0 || sig > 64 ? -EINVAL : 0;
+}
+
+int sys_check_tgkill(struct sys_call *c)
+{
+	int pid = sys_int(c, 0), tid = sys_int(c, 1);
+
+	if (pid <= 0 || tid <= 0)
+		return -EINVAL;
+	return is_self(c->ctx, pid) && is_self(c->ctx, tid) ? check_signal(sys_int(c, 2)) : -ESRCH;
+}
+
+int sys_check_tkill(struct sys_call *c)
+{
+	int tid = sys_int(c, 0);
+
+	if (tid <= 0)
+		return -EINVAL;
+	return is_self(c->ctx, tid) ? check_signal(sys_int(c, 1)) : -ESRCH;
+}
+
+/* 0: its own process group, which is itself. */
+int sys_check_kill(struct sys_call *c)
+{
+	int pid = sys_int(c, 0);
+
+	return pid == 0 || is_self(c->ctx, pid) ? check_signal(sys_int(c, 1)) : -ESRCH;
+}
+
+/*
+ * What a signal does by default, since there are no handlers.  A stop is an end: nobody could
+ * continue it.
+ */
+static long raise_signal(struct sys_ctx *ctx, int sig)
+{
+	switch (sig) {
+	case 0:
+	case SIGCHLD:
+	case SIGCONT:
+	case SIGURG:
+	case SIGWINCH:
+		return 0;
+	default:
+		return sys_ended(ctx, STHREAD_ABORTED, (uint64_t)sig);
+	}
+}
+
+long sys_do_tgkill(struct sys_call *c)
+{
+	return raise_signal(c->ctx, sys_int(c, 2));
+}
+
+long sys_do_tkill(struct sys_call *c)
+{
+	return raise_signal(c->ctx, sys_int(c, 1));
+}
+
+long sys_do_exit(struct sys_call *c)
+{
+	return sys_ended(c->ctx, STHREAD_EXITED, (uint64_t)(int64_t)sys_int(c, 0));
+}

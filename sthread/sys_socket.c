@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sys_socket.c - system calls on granted sockets.  World: host.
+ *
+ * A compartment talks through sockets that it was given and reaches nobody else: no destination
+ * addresses, no ancillary data, no descriptors by message, no zero copy (which would keep pages
+ * after the call), listed options.
+ */
+#include "sthread/sys_calls.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+/* ---- sending ---- */
+
+int sys_check_sendto(struct sys_call *c)
+{
+	if (c->arg[4])
+		return -EACCES; /* a destination of its own choice */
+	return sys_check_transfer(c);
+}
+
+/* sendto and sendmsg: both are spans to a connected socket by now. */
+long sys_do_send(struct sys_call *c)
+{
+	const struct msghdr m = { .msg_iov = c->spans.iov, .msg_iovlen = c->spans.n };
+	int flags = sys_int(c, c->entry->arg[1].kind == ARG_MSG_IN ? 2 : 3);
+
+	return SYS_RETRY(c, sendmsg(c->fd.obj->host, &m, flags | MSG_NOSIGNAL));
+}
+
+/* ---- receiving ---- */
+
+/* The sender's address is shown to who may ask for the peer's name. */
+int sys_check_recvfrom(struct sys_call *c)
+{
+	return c->outs && !(c->fd.rights & STHREAD_FD_STAT) ? -EPERM : sys_check_transfer(c);
+}
+
+static void socklen_out(struct sys_call *c, socklen_t actual)
+{
+	c->out[0].len = actual < c->out[0].cap ? actual : c->out[0].cap;
+	c->socklen = actual;
+	c->out[1].len = sizeof(c->socklen);
+}
+
+long sys_do_recvfrom(struct sys_call *c)
+{
+	struct msghdr m = { .msg_iov = c->spans.iov, .msg_iovlen = c->spans.n };
+	long r;
+
+	if (c->outs) {
+		m.msg_name = &c->result.addr;
+		m.msg_namelen = sizeof(c->result.addr);
+	}
+	r = SYS_RETRY(c, recvmsg(c->fd.obj->host, &m, sys_int(c, 3)));
+	if (r >= 0 && c->outs)
+		socklen_out(c, m.msg_namelen);
+	return r;
+}
+
+long sys_do_recvmsg(struct sys_call *c)
+{
+	struct sys_out *hdr = &c->out[c->outs - 1], *name = c->outs == 2 ? &c->out[0] : NULL;
+	struct msghdr m = { .msg_iov = c->spans.iov, .msg_iovlen = c->spans.n };
+	long r;
+
+	if (name) {
+		m.msg_name = &c->result.addr;
+		m.msg_namelen = sizeof(c->result.addr);
+	}
+	r = SYS_RETRY(c, recvmsg(c->fd.obj->host, &m, sys_int(c, 2)));
+	if (r < 0)
+		return r;
+	if (name)
+		name->len = m.msg_namelen < name->cap ? m.msg_namelen : name->cap;
+	c->msg.msg_namelen = m.msg_namelen;
+	c->msg.msg_controllen = 0;
+	c->msg.msg_flags = m.msg_flags;
+	hdr->len = sizeof(c->msg);
+	return r;
+}
+
+/* ---- the socket itself ---- */
+
+long sys_do_shutdown(struct sys_call *c)
+{
+	return shutdown(c->fd.obj->host, sys_int(c, 1)) < 0 ? -errno : 0;
+}
+
+long sys_do_getsockname(struct sys_call *c)
+{
+	socklen_t len = sizeof(c->result.addr);
+
+	if (getsockname(c->fd.obj->host, (struct sockaddr *)&c->result.addr, &len) < 0)
+		return -errno;
+	socklen_out(c, len);
+	return 0;
+}
+
+long sys_do_getpeername(struct sys_call *c)
+{
+	socklen_t len = sizeof(c->result.addr);
+
+	if (getpeername(c->fd.obj->host, (struct sockaddr *)&c->result.addr, &len) < 0)
+		return -errno;
+	socklen_out(c, len);
+	return 0;
+}
+
+/* ---- options ---- */
+
+#define GET 1u
+#define SET 2u
+
+static const struct sockopt {
+	int level, name;
+	unsigned may;
+	unsigned size;
+} options[] = {
+	{ SOL_SOCKET, SO_TYPE, GET, sizeof(int) },
+	{ SOL_SOCKET, SO_DOMAIN, GET, sizeof(int) },
+	{ SOL_SOCKET, SO_PROTOCOL, GET, sizeof(int) },
+	{ SOL_SOCKET, SO_ERROR, GET, sizeof(int) },
+	{ SOL_SOCKET, SO_ACCEPTCONN, GET, sizeof(int) },
+	{ SOL_SOCKET, SO_SNDBUF, GET, sizeof(int) },
+	{ SOL_SOCKET, SO_RCVBUF, GET, sizeof(int) },
+	{ SOL_SOCKET, SO_LINGER, GET,
+	  sizeof(struct linger) }, /* set, it would make the master's close() wait */
+	{ SOL_SOCKET, SO_KEEPALIVE, GET | SET, sizeof(int) },
+	{ SOL_SOCKET, SO_RCVLOWAT, GET | SET, sizeof(int) },
+	{ SOL_SOCKET, SO_RCVTIMEO, GET | SET, sizeof(struct timeval) },
+	{ SOL_SOCKET, SO_SNDTIMEO, GET | SET, sizeof(struct timeval) },
+	{ IPPROTO_TCP, TCP_NODELAY, GET | SET, sizeof(int) },
+	{ IPPROTO_TCP, TCP_CORK, GET | SET, sizeof(int) },
+	{ IPPROTO_TCP, TCP_QUICKACK, GET | SET, sizeof(int) },
+	{ IPPROTO_TCP, TCP_KEEPIDLE, GET | SET, sizeof(int) },
+	{ IPPROTO_TCP, TCP_KEEPINTVL, GET | SET, sizeof(int) },
+	{ IPPROTO_TCP, TCP_KEEPCNT, GET | SET, sizeof(int) },
+	{ IPPROTO_TCP, TCP_USER_TIMEOUT, GET | SET, sizeof(int) },
+	{ IPPROTO_TCP, TCP_MAXSEG, GET, sizeof(int) },
+};
+
+/* Elsewhere the numbers of TCP's options mean what they like. */
+static int check_level(int fd, int level)
+{
+	int domain = 0, protocol = 0;
+	socklen_t len = sizeof(int);
+
+	if (level == SOL_SOCKET)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
+		return -errno;
+	len = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
+		return -errno;
+	return protocol == IPPROTO_TCP && (domain == AF_INET || domain == AF_INET6) ? 0 :
+										      -ENOPROTOOPT;
+}
+
+int sys_check_sockopt(struct sys_call *c)
+{
+	unsigned want = c->entry->arg[3].kind == ARG_OPT_IN ? SET : GET;
+
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		const struct sockopt *o = &options[i];
+
+		if (o->level != sys_int(c, 1) || o->name != sys_int(c, 2))
+			continue;
+		if (!(o->may & want))
+			return -EPERM;
+		if (want == SET && c->in_len != o->size)
+			return -EINVAL;
+		return check_level(c->fd.obj->host, o->level);
+	}
+	return -ENOPROTOOPT;
+}
+
+long sys_do_getsockopt(struct sys_call *c)
+{
+	socklen_t len = c->out[0].cap;
+
+	if (getsockopt(c->fd.obj->host, sys_int(c, 1), sys_int(c, 2), c->result.bytes, &len) < 0)
+		return -errno;
+	socklen_out(c, len);
+	return 0;
+}
+
+long sys_do_setsockopt(struct sys_call *c)
+{
+	return setsockopt(c->fd.obj->host, sys_int(c, 1), sys_int(c, 2), c->in.bytes, c->in_len) <
+			       0 ?
+		       -errno :
+		       0;
+}

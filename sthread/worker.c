@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.c - concurrent compartments: threads of the library that run them, and their handles.
+ * World: host.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sthread/internal.h"
+
+#define WORKER_STACK (256UL << 10)
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t while_is)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, while_is, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void st_put(struct sthread *st)
+{
+	if (atomic_fetch_sub(&st->refs, 1) != 1)
+		return;
+	policy_put(st->policy);
+	pthread_mutex_destroy(&st->lock);
+	free(st);
+}
+
+/*
+ * ---- workers
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void run_job(struct worker *w, struct sthread *st)
+{
+	struct lane *l = w->lane;
+
+	lane_run(l, st->policy, st->fn, st->arg, st, &st->result);
+	/* Whoever waits need not wait for the cleaning. */
+	atomic_store(&st->done, 1);
+	futex_wake(&st->done);
+	st_put(st);
+	if (!lane_clean(l)) {
+		w->lane = NULL;
+		lane_discard(l);
+	}
+}
+
+/* Into the pool, or false: there are enough. */
+static bool rest(struct worker *w)
+{
+	bool stays;
+
+	pthread_mutex_lock(&process.lock);
+	stays = w->lane && !process.ending && process.nidle_workers < process.pool;
+	w->job = NULL;
+	atomic_store(&w->wake, 0);
+	if (stays) {
+		w->idle_next = process.idle_workers;
+		process.idle_workers = w;
+		process.nidle_workers++;
+	}
+	atomic_fetch_sub(&process.live, 1);
+	pthread_cond_broadcast(&process.quiet);
+	pthread_mutex_unlock(&process.lock);
+	return stays;
+}
+
+/*
+ * Each worker that ends joins the one that ended before it, and sthread_fini() the last: none is on
+ * its way out any more when the program is told that it has one thread again.
+ */
+static void leave(void)
+{
+	pthread_t before;
+	bool join;
+
+	pthread_mutex_lock(&process.lock);
+	before = process.dead_worker;
+	join = process.dead;
+	process.dead_worker = pthread_self();
+	process.dead = true;
+	pthread_mutex_unlock(&process.lock);
+	if (join)
+		pthread_join(before, NULL);
+	pthread_mutex_lock(&process.lock);
+	process.nworkers--;
+	pthread_cond_broadcast(&process.quiet);
+	pthread_mutex_unlock(&process.lock);
+}
+
+void workers_bury(void)
+{
+	if (process.dead)
+		pthread_join(process.dead_worker, NULL);
+	process.dead = false;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	sigset_t mask;
+
+	/* Signals are the program's, but for the one that ends a run. */
+	sigfillset(&mask);
+	sigdelset(&mask, process.signal);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	atomic_store(&w->up, lane_arm(w->lane) ? 2 : 1);
+	futex_wake(&w->up);
+	for (;;) {
+		while (!atomic_load(&w->wake))
+			futex_wait(&w->wake, 0);
+		if (!w->job)
+			break;
+		run_job(w, w->job);
+		if (!rest(w))
+			break;
+	}
+	if (w->lane)
+		lane_put(w->lane);
+	free(w);
+	leave();
+	return NULL;
+}
+
+static void give(struct worker *w, struct sthread *job)
+{
+	w->job = job;
+	atomic_store(&w->wake, 1);
+	futex_wake(&w->wake);
+}
+
+/*
+ * glibc takes a thread's static thread-local storage out of its stack, and says how much only under
+ * this name.
+ */
+static size_t stack_size(void)
+{
+	size_t (*least)(const pthread_attr_t *) =
+		(size_t(*)(const pthread_attr_t *))dlsym(RTLD_DEFAULT, "__pthread_get_minstack");
+	pthread_attr_t attr;
+	size_t size = WORKER_STACK;
+
+	pthread_attr_init(&attr);
+	if (least)
+		size += least(&attr);
+	pthread_attr_destroy(&attr);
+	return size;
+}
+
+static int worker_new(struct worker **out)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	err = lane_get(&w->lane);
+	if (err)
+		goto no_lane;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, stack_size());
+	pthread_mutex_lock(&process.lock);
+	process.nworkers++;
+	pthread_mutex_unlock(&process.lock);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = -pthread_create(&w->thread, &attr, worker_main, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (err) {
+		pthread_mutex_lock(&process.lock);
+		process.nworkers--;
+		pthread_mutex_unlock(&process.lock);
+		lane_put(w->lane);
+		err = err == -EINVAL ? -EAGAIN : err;
+		goto no_lane;
+	}
+	while (!atomic_load(&w->up))
+		futex_wait(&w->up, 0);
+	if (atomic_load(&w->up) == 2) {
+		give(w, NULL);
+		return -EAGAIN;
+	}
+	*out = w;
+	return 0;
+no_lane:
+	free(w);
+	return err;
+}
+
+void workers_end_idle(void)
+{
+	struct worker *w;
+
+	while ((w = process.idle_workers)) {
+		process.idle_workers = w->idle_next;
+		process.nidle_workers--;
+		give(w, NULL);
+	}
+}
+
+/*
+ * ---- the public calls
+ * ------------------------------------------------------------------------------------------
+ */
+
+int sthread_create(struct sthread **out, const struct sthread_policy *policy, void *(*fn)(void *),
+		   void *arg)
+{
+	struct sthread *st;
+	struct worker *w;
+	int err, cancel;
+
+	if (is_inside())
+		return -EPERM;
+	if (!out)
+		return -EINVAL;
+	err = process_enter(fn);
+	if (err)
+		return err;
+	cancel = cancel_hold();
+	st = calloc(1, sizeof(*st));
+	if (!st) {
+		err = -ENOMEM;
+		goto out;
+	}
+	pthread_mutex_lock(&process.lock);
+	w = process.idle_workers;
+	if (w) {
+		process.idle_workers = w->idle_next;
+		process.nidle_workers--;
+	}
+	pthread_mutex_unlock(&process.lock);
+	if (!w && (err = worker_new(&w)))
+		goto no_worker;
+	pthread_mutex_init(&st->lock, NULL);
+	st->policy = policy_copy(policy);
+	st->fn = fn;
+	st->arg = arg;
+	st->owned = true;
+	st->forks = process.forks;
+	atomic_store(&st->refs, 2);
+	atomic_fetch_add(&process.created, 1);
+	*out = st;
+	give(w, st); /* which leaves in our place */
+	cancel_release(cancel);
+	return 0;
+no_worker:
+	free(st);
+out:
+	process_leave();
+	cancel_release(cancel);
+	return err;
+}
+
+/* Take the owner's part away, once. */
+static int disown(struct sthread *st)
+{
+	bool owned;
+
+	if (is_inside())
+		return -EPERM;
+	if (!st || st->forks != process.forks)
+		return -EINVAL;
+	pthread_mutex_lock(&st->lock);
+	owned = st->owned;
+	st->owned = false;
+	pthread_mutex_unlock(&st->lock);
+	return owned ? 0 : -EINVAL;
+}
+
+int sthread_join(struct sthread *st, struct sthread_result *result)
+{
+	int err = disown(st);
+
+	if (err)
+		return err;
+	while (!atomic_load(&st->done))
+		futex_wait(&st->done, 0);
+	if (result)
+		*result = st->result;
+	st_put(st);
+	return 0;
+}
+
+int sthread_detach(struct sthread *st)
+{
+	int err = disown(st);
+
+	if (!err)
+		st_put(st);
+	return err;
+}
+
+int sthread_kill(struct sthread *st)
+{
+	int cancel;
+
+	if (is_inside())
+		return -EPERM;
+	if (!st || st->forks != process.forks)
+		return -EINVAL;
+	if (atomic_load(&st->done))
+		return -ESRCH;
+	cancel = cancel_hold();
+	pthread_mutex_lock(&st->lock);
+	st->killed = true;
+	if (st->lane)
+		lane_stop(st->lane, STOP_KILLED, true);
+	pthread_mutex_unlock(&st->lock);
+	cancel_release(cancel);
+	return 0;
+}
+
+int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void *arg,
+		 struct sthread_result *result)
+{
+	const struct policy *value;
+	sigset_t ours, old;
+	struct lane *l;
+	int err, cancel;
+
+	if (is_inside())
+		return -EPERM;
+	err = process_enter(fn);
+	if (err)
+		return err;
+	cancel = cancel_hold();
+	err = lane_of_thread(&l);
+	if (err)
+		goto out;
+	sigemptyset(&ours);
+	sigaddset(&ours, process.signal);
+	pthread_sigmask(SIG_UNBLOCK, &ours, &old);
+	value = policy_copy(policy);
+	atomic_fetch_add(&process.calls, 1);
+	lane_run(l, value, fn, arg, NULL, result);
+	if (!lane_clean(l))
+		lane_drop_of_thread();
+	lane_rests();
+	policy_put(value);
+	if (sigismember(&old, process.signal))
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+out:
+	process_leave();
+	cancel_release(cancel);
+	return err;
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/* httpd-demo --isolation fork. World: host. */
+#include "tests/httpd/httpd.h"
+
+int main(int argc, char **argv)
+{
+	return httpd_test(argc, argv, "fork");
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * st_life_stats.c - the figures are true: each counts what it says, by exactly what was done, and a warm run costs one
+ * world switch.  World: host; what is marked runs inside.
+ */
+#include "tests/kvm/st_life.h"
+
+/* ---- inside ------------------------------------------------------------------------------------------------ */
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+static void *calls(void *arg)
+{
+	for (uintptr_t i = 0; i < (uintptr_t)arg; i++)
+		syscall(SYS_sched_yield);
+	return NULL;
+}
+
+static void *writes_null(void *arg)
+{
+	*(volatile char *)arg = 1;
+	return NULL;
+}
+
+static char image[64 * 4096] = "image"; /* not all zero: pages of the image */
+
+static void *touches(void *arg)
+{
+	for (uintptr_t i = 0; i < (uintptr_t)arg; i++)
+		((volatile char *)image)[i * 4096] = 1;
+	return NULL;
+}
+
+static void *denied(void *arg)
+{
+	syscall(SYS_read, 0, NULL, 0);
+	return arg;
+}
+
+static void *sleeps(void *arg)
+{
+	const struct timespec hour = { 3600, 0 };
+
+	nanosleep(&hour, NULL);
+	return arg;
+}
+
+static void *spins(void *arg)
+{
+	for (volatile unsigned i = 0;; i++)
+		;
+	return arg;
+}
+
+/* ---- outside ------------------------------------------------------------------------------------------------------ */
+
+#define GREW(field, by) CHECK_EQ(life_stats().field - was.field, (by))
+
+static void ends(void)
+{
+	struct sthread_policy *p = st_policy();
+	struct sthread_stats was = life_stats();
+	struct sthread_result r;
+	struct sthread *st;
+
+	r = st_call(p, nothing, NULL);
+	ST_RETURNED(&r, 0);
+	GREW(calls, 1);
+	GREW(created, 0);
+	r = st_run(p, nothing, NULL);
+	ST_RETURNED(&r, 0);
+	GREW(calls, 1);
+	GREW(created, 1);
+	GREW(ended_faulted, 0);
+	r = st_call(p, writes_null, (void *)16);
+	ST_END(&r, STHREAD_FAULTED);
+	GREW(ended_faulted, 1);
+	st = st_create(p, sleeps, NULL);
+	LIFE_UNTIL(life_stats().live == 1); /* a worker counts until it rests, a moment after the join */
+	CHECK_OK(sthread_kill(st));
+	st_join(st);
+	GREW(ended_killed, 1);
+	st_action(p, SYS_read, STHREAD_DENY_KILL);
+	r = st_call(p, denied, NULL);
+	ST_DENIED(&r, SYS_read);
+	GREW(ended_denied, 1);
+	st_limit(p, STHREAD_LIMIT_WALL_NS, 1000000);
+	r = st_run(p, spins, NULL);
+	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
+	GREW(ended_limit, 1);
+	GREW(ended_killed, 1);
+	GREW(ended_faulted, 1);
+	GREW(ended_denied, 1);
+	GREW(calls, 3);
+	GREW(created, 3);
+	CHECK_EQ(life_stats().recycled + life_stats().cold, life_stats().created + life_stats().calls);
+	LIFE_UNTIL(life_stats().live == 0);
+	CHECK_GE(life_stats().pooled, 1);
+	CHECK_EQ(life_stats().vcpus_lost, 0);
+	sthread_policy_destroy(p);
+}
+
+static void live(void)
+{
+	struct sthread *st[20];
+
+	LIFE_UNTIL(life_stats().live == 0);
+	for (unsigned i = 0; i < 20; i++) {
+		st[i] = st_create(NULL, sleeps, NULL);
+		CHECK_EQ(life_stats().live, i + 1);
+	}
+	CHECK_GE(life_stats().vcpus, 20);
+	CHECK_EQ(life_kvm_fds(), life_stats().vcpus + 2);
+	for (unsigned i = 0; i < 20; i++) {
+		CHECK_OK(sthread_kill(st[i]));
+		st_join(st[i]);
+		LIFE_UNTIL(life_stats().live == 19 - i);
+	}
+}
+
+static void warm(void)
+{
+	struct sthread_stats was;
+
+	for (int i = 0; i < 5; i++)
+		st_call(NULL, nothing, NULL);
+	was = life_stats();
+	for (int i = 0; i < 100; i++) {
+		uint64_t before = life_stats().world_switches;
+		struct sthread_result r = st_call(NULL, nothing, (void *)3);
+
+		ST_RETURNED(&r, 3);
+		CHECK_EQ(life_stats().world_switches - before, 1);
+	}
+	GREW(world_switches, 100);
+	GREW(recycled, 100);
+	GREW(cold, 0);
+	GREW(faults_cow, 0);
+	GREW(faults_demand, 0);
+	GREW(page_table_edits, 0);
+	GREW(pages_used, 0);
+	GREW(vcpus, 0);
+}
+
+static void system_calls(void)
+{
+	struct sthread_stats was;
+
+	for (int i = 0; i < 3; i++)
+		st_call(NULL, calls, (void *)50);
+	/* The last one is how a compartment ends. */
+	was = life_stats();
+	st_call(NULL, calls, (void *)0);
+	GREW(syscalls, 1);
+	GREW(world_switches, 1);
+	was = life_stats();
+	st_call(NULL, calls, (void *)50);
+	GREW(syscalls, 51);
+	GREW(world_switches, 51);
+}
+
+static void faults(void)
+{
+	struct sthread_stats was;
+	uint64_t cow;
+
+	/* Every page of the image that is written is copied once, and then stays. */
+	st_call(NULL, touches, (void *)1);
+	was = life_stats();
+	st_call(NULL, touches, (void *)40);
+	cow = life_stats().faults_cow + life_stats().faults_demand - was.faults_cow - was.faults_demand;
+	CHECK_GE(cow, 1);
+	CHECK_LE(cow, 40 + 64); /* neighbours are copied on suspicion */
+	CHECK_GE(life_stats().pages_used - was.pages_used, 39);
+	CHECK_LT(life_stats().world_switches - was.world_switches, cow + 2);
+	was = life_stats();
+	st_call(NULL, touches, (void *)40);
+	GREW(faults_cow, 0);
+	GREW(pages_used, 0);
+	NOTE("40 pages of the image written: %" PRIu64 " copied", cow);
+}
+
+static void machine(void)
+{
+	struct sthread_stats s = life_stats();
+
+	CHECK(s.placement == STHREAD_PLACE_HOST || s.placement == STHREAD_PLACE_RING0);
+	if (test_placement() == TEST_PLACEMENT_HOST)
+		CHECK_EQ(s.placement, STHREAD_PLACE_HOST);
+	if (test_placement() == TEST_PLACEMENT_RING0)
+		CHECK_EQ(s.placement, STHREAD_PLACE_RING0);
+	CHECK_GE(s.pages_total, 4UL << 30 >> 12);
+	CHECK_LT(s.pages_used, s.pages_total);
+	CHECK_LT(s.table_pages, s.pages_used);
+	CHECK_GT(s.slots, 2);
+	CHECK_GT(s.image_pages, 10);
+	CHECK_GE(s.image_pages * 4096, s.image_bytes);
+	CHECK_GT(s.image_bytes, 0);
+	CHECK_EQ(s.created + s.calls + s.live + s.recycled + s.cold + s.syscalls, 0);
+	CHECK_EQ(s.ended_faulted + s.ended_killed + s.ended_denied + s.ended_limit, 0);
+	CHECK_EQ(s.vcpus, 1);
+	NOTE("pages: %" PRIu64 " used, %" PRIu64 " of the image, %" PRIu64 " tables; %" PRIu64 " slots", s.pages_used,
+	     s.image_pages, s.table_pages, s.slots);
+}
+
+int main(void)
+{
+	for (int i = 0; i < 2; i++) {
+		st_init();
+		machine();
+		ends();
+		warm();
+		system_calls();
+		faults();
+		live();
+		sthread_fini();
+	}
+	return TEST_PASSED;
+}

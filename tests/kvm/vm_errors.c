@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/* The documented errors of every call of dune.h, each beside the call that succeeds.  World: host. */
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "tests/guest.h"
+
+#define BASE  0x40000000UL
+#define ARENA (32UL << 20)
+
+static struct dune_vcpu *c;
+
+static void creation(void)
+{
+	struct sigaction kick = { .sa_handler = SIG_IGN };
+	struct dune_vm_config good = { .base = guest_reserve(ARENA),
+				       .size = ARENA,
+				       .kick_signal = SIGRTMAX - 2 },
+			      bad;
+	struct dune_vm *vm = NULL;
+
+	sigaction(good.kick_signal, &kick, NULL);
+	CHECK_ERR(dune_vm_create(&vm, NULL), -EINVAL);
+	bad = good, bad.base = NULL;
+	CHECK_ERR(dune_vm_create(&vm, &bad), -EINVAL);
+	bad = good, bad.base = (char *)good.base + 4096;
+	CHECK_ERR(dune_vm_create(&vm, &bad), -EINVAL);
+	bad = good, bad.size = 0;
+	CHECK_ERR(dune_vm_create(&vm, &bad), -EINVAL);
+	bad = good, bad.size = ARENA + 4096;
+	CHECK_ERR(dune_vm_create(&vm, &bad), -EINVAL);
+	bad = good, bad.placement = (enum dune_placement)3;
+	CHECK_ERR(dune_vm_create(&vm, &bad), -EINVAL);
+	bad = good, bad.kick_signal = 0;
+	CHECK_ERR(dune_vm_create(&vm, &bad), -EINVAL);
+	CHECK(!vm);
+	/* Again and again: nothing is left of a VM that was destroyed, and its range can be used again. */
+	for (int i = 0; i < 5; i++) {
+		CHECK_OK(dune_vm_create(&vm, &good));
+		dune_vm_destroy(vm);
+	}
+	dune_vm_destroy(NULL);
+	dune_vm_free(NULL);
+	dune_vcpu_destroy(NULL);
+}
+
+static void mappings(void)
+{
+	struct dune_space *s = guest_space();
+	dune_gpa_t page = guest_page(1), pages;
+	struct dune_leaf leaf;
+
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE), page, 4096, RO));
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), page, 4096, RO), -EEXIST);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE - 4096), page, 8192, RO), -EEXIST);
+	CHECK_ERR(dune_vm_lookup(s, dune_gva(BASE - 4096), &leaf), -ENOENT); /* nothing changed */
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 4096), page, 4096, DUNE_WRITE | DUNE_EXEC),
+		  -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 4096), page, 4096, RW | DUNE_COW), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 4096), page, 4096, RX | DUNE_COW), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 4096), page, 4096, 0), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 4096), page, 4096, RO | 64), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 1), page, 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 4096), dune_gpa(page.v + 8), 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE + 4096), page, 100, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(DUNE_USER_END), page, 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(DUNE_USER_END - 4096), page, 8192, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(-4096UL), page, 8192, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(0xffffffff80000000), page, 4096, RO), -EINVAL);
+	CHECK_OK(dune_vm_map(s, dune_gva(DUNE_USER_END - 4096), page, 4096, RO));
+	CHECK_OK(dune_vm_map(s, dune_gva(0), page, 4096, RO));
+	CHECK_EQ(guest_read(c, s, 0), 1);
+	CHECK_EQ(guest_read(c, s, DUNE_USER_END - 4096), 1);
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE), 4096, DUNE_WRITE | DUNE_EXEC), -EINVAL);
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE + 8), 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(DUNE_USER_END), 4096, RO), -EINVAL);
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(BASE - 4096), 3 * 4096, RW)); /* holes are skipped */
+	guest_write(c, s, BASE, 1);
+	CHECK_ERR(dune_vm_unmap(s, dune_gva(BASE + 8), 4096), -EINVAL);
+	CHECK_ERR(dune_vm_unmap(s, dune_gva(0), DUNE_USER_END + 4096), -EINVAL);
+	CHECK_OK(dune_vm_unmap(s, dune_gva(BASE - 4096), 3 * 4096));
+	CHECK_OK(dune_vm_unmap(s, dune_gva(BASE - 4096), 3 * 4096));
+	CHECK_ERR(dune_vm_lookup(s, dune_gva(BASE), &leaf), -ENOENT);
+	CHECK_ERR(dune_vm_make_private(s, dune_gva(BASE)), -EFAULT);
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE), page, 4096, RO));
+	CHECK_ERR(dune_vm_make_private(s, dune_gva(BASE)), -EFAULT);
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(BASE), 4096, RW));
+	CHECK_OK(dune_vm_make_private(s, dune_gva(BASE)));
+	CHECK_ERR(dune_vm_make_private(s, dune_gva(DUNE_USER_END)), -EFAULT);
+
+	CHECK_ERR(dune_region_add(s, dune_gva(BASE), 0, RW), -EINVAL);
+	CHECK_ERR(dune_region_add(s, dune_gva(BASE + 1), 4096, RW), -EINVAL);
+	CHECK_ERR(dune_region_add(s, dune_gva(BASE), 4096, DUNE_EXEC), -EINVAL);
+	CHECK_ERR(dune_region_add(s, dune_gva(BASE), 4096, RO | DUNE_COW), -EINVAL);
+	CHECK_ERR(dune_region_add(s, dune_gva(DUNE_USER_END), 4096, RW), -EINVAL);
+	CHECK_ERR(dune_region_add(s, dune_gva(4096), -4096UL, RW), -EINVAL);
+	CHECK_ERR(dune_region_remove(s, dune_gva(BASE), 1), -EINVAL);
+
+	CHECK_ERR(dune_pages_alloc(guest_vm, 0, &pages), -EINVAL);
+	CHECK_ERR(dune_pages_alloc(guest_vm, -1UL, &pages), -EINVAL);
+	CHECK_ERR(dune_pages_alloc(guest_vm, ARENA / 4096, &pages), -ENOMEM);
+	CHECK_OK(dune_pages_alloc(guest_vm, 512, &pages));
+	CHECK_EQ(pages.v % GUEST_HUGE, 0);
+	CHECK(!dune_page_host(guest_vm, dune_gpa(ARENA)));
+	CHECK(dune_page_host(guest_vm, page));
+
+	for (long nr = 0; nr < 16; nr++)
+		CHECK_OK(dune_space_answer(s, nr, 5));
+	CHECK_OK(dune_space_answer(s, 3, 6));
+	CHECK_ERR(dune_space_answer(s, 16, 5), -ENOSPC);
+	dune_vm_free(s);
+}
+
+static void clones(void)
+{
+	struct dune_space *t, *s, *u;
+	dune_gpa_t page = guest_page(9);
+	struct dune_frame f = { .rip = BASE };
+
+	CHECK_OK(dune_space_create(guest_vm, &t));
+	CHECK_OK(dune_vm_map(t, dune_gva(BASE), page, 4096, RW));
+	CHECK_ERR(dune_vm_clone(t, &s), -EINVAL);
+	CHECK_OK(dune_vm_mprotect(t, dune_gva(BASE), 4096, RO));
+	CHECK_OK(dune_vm_clone(t, &s));
+	CHECK_ERR(dune_vm_map(t, dune_gva(BASE + 4096), page, 4096, RO), -EBUSY);
+	CHECK_ERR(dune_vm_mprotect(t, dune_gva(BASE), 4096, RO), -EBUSY);
+	CHECK_ERR(dune_vm_unmap(t, dune_gva(BASE), 4096), -EBUSY);
+	CHECK_ERR(dune_vm_make_private(t, dune_gva(BASE)), -EBUSY);
+	CHECK_ERR(dune_region_add(t, dune_gva(BASE), 4096, RW), -EBUSY);
+	CHECK_ERR(dune_region_remove(t, dune_gva(BASE), 4096), -EBUSY);
+	CHECK_ERR(dune_space_reset(t, 0), -EBUSY);
+	/* It is not run; the vCPU is none the worse. */
+	CHECK_EQ(dune_vcpu_run(c, t, &f), DUNE_EXIT_LOST);
+	guest_furnish(s);
+	CHECK_EQ(guest_read(c, s, BASE), 9);
+	/* A clone's clone. */
+	CHECK_OK(dune_vm_unmap(s, dune_gva(GUEST_STACK_TOP - 4096), 4096));
+	CHECK_OK(dune_vm_unmap(s, dune_gva(GUEST_SHARED), 4096));
+	CHECK_OK(dune_vm_clone(s, &u));
+	CHECK_ERR(dune_vm_unmap(s, dune_gva(BASE), 4096), -EBUSY);
+	CHECK_OK(dune_vm_unmap(u, dune_gva(GUEST_CODE), 4096));
+	guest_furnish(u);
+	CHECK_EQ(guest_read(c, u, BASE), 9);
+	/* Sources may be let go of first: they stay until their clones are gone. */
+	dune_vm_free(t);
+	dune_vm_free(s);
+	for (int i = 0; i < 64; i++) {
+		struct dune_space *x = guest_space();
+
+		guest_map(x, BASE, 0xbad, RW);
+		CHECK_EQ(guest_read(c, x, BASE), 0xbad);
+		CHECK_EQ(guest_read(c, u, BASE), 9);
+		dune_vm_free(x);
+	}
+	dune_vm_free(u);
+	dune_page_put(guest_vm, page);
+}
+
+static void slots(void)
+{
+	char *p = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct dune_space *s = guest_space();
+	dune_gpa_t first, again, part;
+
+	CHECK(p != MAP_FAILED);
+	CHECK_ERR(dune_slot_add(guest_vm, p, 0, &first), -EINVAL);
+	CHECK_ERR(dune_slot_add(guest_vm, p + 1, 4096, &first), -EINVAL);
+	CHECK_ERR(dune_slot_add(guest_vm, p, 5, &first), -EINVAL);
+	CHECK_ERR(dune_slot_add(guest_vm, (void *)DUNE_USER_END, 4096, &first), -EINVAL);
+	CHECK_ERR(dune_slot_add(guest_vm, p, -4096UL, &first), -EINVAL);
+	CHECK_OK(dune_slot_add(guest_vm, p, 4 * 4096, &first));
+	CHECK_OK(dune_slot_add(guest_vm, p, 4 * 4096, &again));
+	CHECK_EQ(again.v, first.v);
+	CHECK_OK(dune_slot_add(guest_vm, p + 8192, 4096, &part));
+	CHECK_EQ(part.v, first.v + 8192);
+	CHECK_GE(first.v, ARENA);
+	CHECK(!dune_page_host(guest_vm, first));
+
+	/*
+	 * The rule: a slot shows whatever is mapped at that address later.  The host's secret, mapped where
+	 * something harmless was, is read by a compartment that nobody granted it.  Hence whoever adds a slot
+	 * owns or pins the mapping for ever, as the checkpoint does with every object it shows.
+	 */
+	memset(p, 0x11, 4 * 4096);
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE), first, 4 * 4096, RO));
+	CHECK_EQ(guest_read(c, s, BASE), 0x1111111111111111);
+	CHECK(mmap(p, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		   0) == p);
+	memset(p, 0x5e, 4 * 4096);
+	CHECK_EQ(guest_read(c, s, BASE), 0x5e5e5e5e5e5e5e5e);
+	guest_write_fault(c, s, BASE, PF_DENIED_WRITE);
+	dune_vm_free(s);
+}
+
+int main(void)
+{
+	struct dune_vm_stats st;
+
+	guest_start(ARENA);
+	c = guest_vcpu();
+	NOTE("creation");
+	creation();
+	NOTE("mappings");
+	mappings();
+	NOTE("slots");
+	slots();
+	NOTE("clones");
+	clones();
+	dune_vm_get_stats(guest_vm, &st);
+	CHECK_EQ(st.vcpus_lost, 0);
+	guest_stop();
+	return 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* Two vCPUs run at the same time: each waits in ring 3 for the other's step, with no exit between.  World: host. */
+#include "tests/guest.h"
+
+#define TURNS 20000
+
+/* Until the counter at rdi has come to rdx steps: the one whose parity (rsi) is its turn takes it. */
+__asm__(".pushsection .rodata\n"
+	"turns_start:\n"
+	"1:	mov (%rdi), %rax\n"
+	"	cmp %rdx, %rax\n	jae 2f\n"
+	"	mov %rax, %rcx\n	and $1, %ecx\n	cmp %rcx, %rsi\n	jne 3f\n"
+	"	incq (%rdi)\n"
+	"	jmp 1b\n"
+	"3:	pause\n	jmp 1b\n"
+	"2:	mov %rax, %rdi\n	mov $1000, %eax\n	syscall\n	ud2\n"
+	"turns_end:\n"
+	".popsection\n");
+extern const char turns_start[], turns_end[];
+
+#define CODE	0x13000000UL
+#define COUNTER 0x14000000UL
+
+static struct dune_frame frame(unsigned parity, uint64_t turns)
+{
+	return (struct dune_frame){
+		.rip = CODE, .rsp = GUEST_STACK_TOP, .rdi = COUNTER, .rsi = parity, .rdx = turns
+	};
+}
+
+static struct dune_space *space(dune_gpa_t counter)
+{
+	struct dune_space *s = guest_space();
+
+	guest_map_code(s, CODE, turns_start, turns_end);
+	CHECK_OK(dune_vm_map(s, dune_gva(COUNTER), counter, DUNE_PAGE_SIZE, RW));
+	return s;
+}
+
+int main(void)
+{
+	struct dune_vcpu *a, *b;
+	struct dune_space *s, *other;
+	struct guest_thread t;
+	volatile uint64_t *counter;
+	dune_gpa_t page;
+	uint64_t switches;
+	unsigned long turns;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP_CPU("one processor");
+	guest_start(64UL << 20);
+	turns = test_scale(TURNS);
+	page = guest_page(0);
+	counter = dune_page_host(guest_vm, page);
+	a = guest_vcpu();
+	b = guest_vcpu();
+	s = space(page);
+	other = space(page);
+	/* In one space, then in two that share the page. */
+	for (int two = 0; two < 2; two++) {
+		struct dune_frame f = frame(0, turns);
+		enum dune_exit e;
+
+		*counter = 0;
+		/* The pages are there already, so that nothing but the end is an exit. */
+		CHECK_EQ(guest_call(b, two ? other : s, guest_r_read, COUNTER, 0), 0);
+		CHECK_EQ(guest_call(a, s, guest_r_read, COUNTER, 0), 0);
+		switches = dune_vcpu_switches(a);
+		guest_thread_start_at(&t, b, two ? other : s, frame(1, turns));
+		e = dune_vcpu_run(a, s, &f);
+		CHECK_MSG(e == DUNE_EXIT_SYSCALL && f.rdi == turns, "%s", guest_exit_text(e, &f));
+		guest_thread_join(&t);
+		CHECK_MSG(t.exit == DUNE_EXIT_SYSCALL && t.frame.rdi == turns, "%s",
+			  guest_exit_text(t.exit, &t.frame));
+		CHECK_EQ(*counter, turns);
+		/* Far fewer entries than turns: they waited in ring 3, side by side. */
+		CHECK_LT(dune_vcpu_switches(a) - switches, turns / 10 + 10);
+	}
+	guest_stop();
+	return 0;
+}

@@ -1,0 +1,88 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What goes wrong in a run of the tests is counted as failed: a failing test, one killed, one that
+# never reports, a skip where KVM is required. Uses a small Meson project of its own.
+set -eu
+
+scripts=$(cd "$(dirname "$0")/../../scripts" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+unset STHREAD_REQUIRE_KVM STHREAD_PLACEMENT
+
+fail() { echo "$0: $*" >&2; exit 1; }
+
+cat > meson.build <<'END'
+project('harness')
+sh = find_program('sh')
+foreach suite, tests : {
+  'unit': {
+    'good': 'exit 0',
+    'bad': 'echo why; exit 1',
+    'crashed': 'kill -SEGV $$',
+    'skipped': 'exit 77',
+    'no-cpu': 'echo "SKIP-CPU: no AMX"; exit 77',
+    'slow': 'sleep 30',
+  },
+  'kvm': {'good': 'exit 0'},
+}
+  foreach name, body : tests
+    test(name, sh, args: ['-c', body], suite: name == 'good' ? [suite, 'static'] : suite, timeout: 1)
+  endforeach
+endforeach
+END
+meson setup build >setup.log 2>&1 || { cat setup.log; fail 'meson setup'; }
+meson test -C build --suite unit >test.log 2>&1 && fail 'meson test passed'
+log=build/meson-logs/testlog.json
+
+# expect WHAT LINE...: the verdicts and names that the last run gave, sorted.
+expect() {
+    what=$1
+    shift
+    cut -f 1,2 out | tr '\t' ' ' | sort > have
+    printf '%s\n' "$@" | sort > want
+    diff -u want have || fail "$what"
+}
+
+"$scripts/meson-results" --suite unit here build $log > out
+expect 'plain' 'pass here: unit / good' 'fail here: unit / bad' 'fail here: unit / crashed' \
+    'skip here: unit / skipped' 'skip here: unit / no-cpu' 'fail here: unit / slow'
+grep -q 'TIMEOUT' out || fail 'no word of the timeout'
+
+STHREAD_REQUIRE_KVM=1 "$scripts/meson-results" --suite unit here build $log > out
+expect 'KVM required' 'pass here: unit / good' 'fail here: unit / bad' 'fail here: unit / crashed' \
+    'fail here: unit / skipped' 'skip here: unit / no-cpu' 'fail here: unit / slow'
+
+"$scripts/meson-results" --no-suite unit here build $log > out
+expect 'not run' 'fail here: kvm / good'
+grep -q 'never reported' out || fail 'no word of the silence'
+
+"$scripts/meson-results" --suite static here build $log > out
+expect 'two suites' 'pass here: unit / good' 'fail here: kvm / good'
+
+"$scripts/meson-results" --suite kvm here build no-such-log > out
+expect 'no log' 'fail here: kvm / good'
+
+# The runner inside the emulated machine, run here.
+cat > list <<'END'
+job 1 good 5 /tmp A=1 -- sh -c 'test $A = 1'
+job 2 bad 5 /tmp A=2 -- sh -c 'echo because; exit 1'
+job 3 slow 1 /tmp -- sleep 30
+job 4 skipped 5 /tmp -- sh -c 'exit 77'
+job 5 no-cpu 5 /tmp -- sh -c 'echo SKIP-CPU: no AMX; exit 77'
+job 6 leaves 5 /tmp -- sh -c 'sleep 1000 & exit 0'
+END
+: > report
+VM_REPORT=$work/appended
+export VM_REPORT
+mkfifo "$VM_REPORT"
+cat <>"$VM_REPORT" >report &
+reader=$!
+"$scripts/vm-runner" ./list > runner.log
+kill $reader
+grep -q '^because$' runner.log || fail 'the output of a failed test is not shown'
+grep -q 'leaves left process' runner.log || fail 'a process left behind is not noticed'
+sed -n 's/^result \([0-9]* [a-z]*\) .*/\1/p' report > have
+printf '%s\n' '1 pass' '2 fail' '3 fail' '4 fail' '5 skip' '6 pass' > want
+diff -u want have || fail 'vm-runner'
+grep -q '^finished$' report || fail 'vm-runner does not finish'

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * slots.c - memslots, append-only: deleting one makes KVM forget every translation of the VM.
+ * World: host. Guest-physical: the arena from 0, then the read-only windows from vm->slot_top
+ * upwards.
+ */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "vm/vm.h"
+
+int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t len, bool readonly)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = (uint32_t)vm->nslots,
+		.flags = readonly ? KVM_MEM_READONLY : 0,
+		.guest_phys_addr = gpa,
+		.memory_size = len,
+		.userspace_addr = (uint64_t)hva,
+	};
+
+	if (vm->nslots == vm->slots_cap) {
+		size_t cap = vm->slots_cap ? 2 * vm->slots_cap : 64;
+		struct slot *slots = realloc(vm->slots, cap * sizeof(*slots));
+
+		if (!slots)
+			return -ENOMEM;
+		vm->slots = slots;
+		vm->slots_cap = cap;
+	}
+	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+		return -errno;
+	vm->slots[vm->nslots++] = (struct slot){ (uint64_t)hva, gpa, len };
+	return 0;
+}
+
+const void *slot_host(struct dune_vm *vm, dune_gpa_t page)
+{
+	const void *host = NULL;
+
+	if (page.v < vm->arena.size)
+		return arena_host(&vm->arena, page);
+	pthread_mutex_lock(&vm->lock);
+	for (size_t i = 0; i < vm->nslots && !host; i++) {
+		const struct slot *s = &vm->slots[i];
+
+		if (page.v - s->gpa < s->len)
+			host = (const void *)(s->hva + (page.v - s->gpa));
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return host;
+}
+
+int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *out)
+{
+	uint64_t hva = (uint64_t)addr, end;
+	int err = 0;
+
+	if (!len || (hva | len) & (DUNE_PAGE_SIZE - 1) || __builtin_add_overflow(hva, len, &end) ||
+	    end > DUNE_USER_END)
+		return -EINVAL;
+	pthread_mutex_lock(&vm->lock);
+	for (size_t i = 0; i < vm->nslots; i++) {
+		const struct slot *s = &vm->slots[i];
+
+		if (s->gpa >= vm->arena.size && hva >= s->hva && end <= s->hva + s->len) {
+			*out = dune_gpa(s->gpa + (hva - s->hva));
+			goto out;
+		}
+	}
+	/* The same offset in 2 MiB on both sides, so that the host may use large pages. */
+	uint64_t gpa = vm->slot_top + ((hva - vm->slot_top) & (PT_HUGE - 1));
+
+	if (gpa + len > 1UL << vm->info.phys_bits) {
+		err = -ENOMEM;
+		goto out;
+	}
+	err = slot_register(vm, gpa, addr, len, true);
+	if (!err) {
+		vm->slot_top = gpa + len;
+		*out = dune_gpa(gpa);
+	}
+out:
+	pthread_mutex_unlock(&vm->lock);
+	return err;
+}
