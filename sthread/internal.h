@@ -140,6 +140,9 @@ int process_enter(void *(*fn)(void *)); /* one more live run, of a function of t
 bool process_enter_locked(void);	/* the same, of nothing in particular; process.lock held */
 void process_leave(void);
 
+/* fork.c */
+int forks_watch(void); /* once per process.  -ENOMEM */
+
 /* lane.c */
 void lane_discard(struct lane *l); /* it cannot be used again */
 int lane_get(struct lane **out);   /* idle or new.  -EAGAIN, -ENOMEM */

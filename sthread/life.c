@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* life.c - sthread_init() to sthread_fini(), and fork.  World: host. */
+/* life.c - sthread_init() to sthread_fini().  World: host. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -64,71 +64,6 @@ void process_leave(void)
 	atomic_fetch_sub(&process.live, 1);
 	pthread_cond_broadcast(&process.quiet);
 	pthread_mutex_unlock(&process.lock);
-}
-
-/*
- * ---- fork
- * ----------------------------------------------------------------------------------------------------
- */
-
-/*
- * Every KVM descriptor is in the VM's list then, so that the child can close it.  Inside, fork()
- * calls this, too, before it fails: there the locks are as at the checkpoint, held.
- */
-static void before_fork(void)
-{
-	if (is_inside())
-		return;
-	pthread_rwlock_wrlock(&process.making);
-	pthread_mutex_lock(&process.lock);
-}
-
-static void after_fork_parent(void)
-{
-	if (is_inside())
-		return;
-	pthread_mutex_unlock(&process.lock);
-	pthread_rwlock_unlock(&process.making);
-}
-
-/*
- * The child has no VM: what refers to it is closed and forgotten.  What compartments the parent
- * runs is its own.
- */
-static void after_fork_child(void)
-{
-	pthread_mutex_init(&process.lock, NULL);
-	pthread_cond_init(&process.quiet, NULL);
-	pthread_rwlock_init(&process.making, NULL);
-	process.generation++;
-	process.forks++;
-	watch_forked();
-	unwind_forked();
-	if (!process.vm)
-		return;
-	dune_vm_forked(process.vm);
-	sys_fini();
-	munmap(process.reserved, process.reserved_len);
-	sigaction(process.signal, &process.signal_before, NULL);
-	process.signal = 0;
-	process.reserved = NULL;
-	process.vm = NULL;
-	process.ckpt = NULL;
-	process.ready = process.ending = process.cloned = process.dead = false;
-	process.lanes = process.idle_lanes = NULL;
-	process.idle_workers = NULL;
-	process.nidle_lanes = process.nidle_workers = process.nworkers = 0;
-	atomic_store(&process.live, 0);
-}
-
-static int watch_forks(void)
-{
-	static bool done;
-
-	if (!done && pthread_atfork(before_fork, after_fork_parent, after_fork_child))
-		return -ENOMEM;
-	done = true;
-	return 0;
 }
 
 /*
@@ -294,7 +229,7 @@ static int do_init(const struct sthread_config *cfg)
 	int err;
 
 	if ((err = descriptors()) || (err = one_thread()) || (err = lanes_init_once()) ||
-	    (err = watch_forks()) || (err = take_signal(v.kick_signal)))
+	    (err = forks_watch()) || (err = take_signal(v.kick_signal)))
 		return err;
 	process.signal = v.kick_signal;
 	process.pool = cfg->pool ? cfg->pool : DEFAULT_POOL;
@@ -390,62 +325,6 @@ int sthread_checkpoint_range(void *addr, size_t len)
 		err = -EBUSY;
 	else
 		err = ckpt_retake(process.ckpt, addr, len);
-	pthread_mutex_unlock(&process.lock);
-	return err;
-}
-
-/*
- * ---- figures
- * ---------------------------------------------------------------------------------------------------
- */
-
-int sthread_stats(struct sthread_stats *out)
-{
-	struct dune_vm_stats v;
-	struct dune_vm_info info;
-	struct ckpt_stats c;
-	int err = 0;
-
-	if (is_inside())
-		return -EPERM;
-	if (!out)
-		return -EINVAL;
-	pthread_mutex_lock(&process.lock);
-	if (!process.ready) {
-		err = -EINVAL;
-		goto out;
-	}
-	dune_vm_get_stats(process.vm, &v);
-	dune_vm_get_info(process.vm, &info);
-	ckpt_get_stats(process.ckpt, &c);
-	*out = (struct sthread_stats){
-		.created = process.created,
-		.calls = process.calls,
-		.live = process.live,
-		.pooled = process.nidle_lanes + process.nidle_workers,
-		.recycled = process.recycled,
-		.cold = process.cold,
-		.world_switches = v.world_switches,
-		.syscalls = process.syscalls,
-		.faults_cow = v.cow_faults,
-		.faults_demand = v.demand_faults,
-		.ended_faulted = process.faulted,
-		.ended_killed = process.killed,
-		.ended_denied = process.denied,
-		.ended_limit = process.limited,
-		.page_table_edits = v.edits,
-		.pages_used = v.pages_used,
-		.pages_total = v.pages_total,
-		.table_pages = v.table_pages,
-		.vcpus = v.vcpus,
-		.vcpus_lost = v.vcpus_lost,
-		.slots = v.slots,
-		.image_pages = c.pages + c.zero_pages,
-		.image_bytes = c.bytes,
-		.placement = info.placement == DUNE_PLACE_RING0 ? STHREAD_PLACE_RING0 :
-								  STHREAD_PLACE_HOST,
-	};
-out:
 	pthread_mutex_unlock(&process.lock);
 	return err;
 }

@@ -129,64 +129,6 @@ int vcpu_apply(struct dune_vcpu *c)
 }
 
 /*
- * ---- what ring 0 used and found
- * ---------------------------------------------------------------------------
- */
-
-/* Where ring 0 decides: what it needs to resolve faults, when it asks for it. */
-static int refill(struct dune_vcpu *c, struct dune_space *s)
-{
-	struct mon_vcpu *v = c->mon;
-	int err = space_reserve_private(s, MON_LOG);
-
-	if (err)
-		return err;
-	while (v->npages < MON_STOCK && !err) {
-		dune_gpa_t page;
-
-		err = dune_page_alloc(c->vm, &page);
-		if (!err)
-			v->pages[v->npages++] = page.v;
-	}
-	while (v->ntables < MON_STOCK && !err) {
-		dune_gpa_t table;
-
-		err = arena_table_alloc(c->vm, false, &table);
-		if (!err)
-			v->tables[v->ntables++] = table.v;
-	}
-	return v->npages >= 1 && v->ntables >= PT_LEVELS ? 0 : err;
-}
-
-/* What is left of it goes back when the run stops: a waiting space holds only what is its own. */
-static void return_stock(struct dune_vcpu *c)
-{
-	struct mon_vcpu *v = c->mon;
-
-	while (v->npages)
-		dune_page_put(c->vm, dune_gpa(v->pages[--v->npages]));
-	while (v->ntables)
-		arena_table_free(c->vm, false, dune_gpa(v->tables[--v->ntables]));
-}
-
-static void drain(struct dune_vcpu *c, struct dune_space *s)
-{
-	struct mon_vcpu *v = c->mon;
-
-	/* refill() made room; another vCPU of the same space may have used it. */
-	if (space_reserve_private(s, v->nlog))
-		c->lost = true;
-	else
-		for (uint32_t i = 0; i < v->nlog; i++)
-			space_note_private(s, v->log[i]);
-	v->nlog = 0;
-	s->cow += v->cow;
-	s->demand += v->demand;
-	s->spurious += v->spurious;
-	v->cow = v->demand = v->spurious = 0;
-}
-
-/*
  * ---- one entry
  * --------------------------------------------------------------------------------------------
  */
@@ -316,7 +258,7 @@ static int handle(struct dune_vcpu *c, struct dune_space *s, enum left how, stru
 		case MON_EXIT_NOMEM:
 			return DUNE_EXIT_NOMEM;
 		case MON_EXIT_REFILL:
-			return refill(c, s) ? DUNE_EXIT_NOMEM : -1;
+			return stock_refill(c, s) ? DUNE_EXIT_NOMEM : -1;
 		case MON_EXIT_KICKED:
 			return -1;
 		default:
@@ -374,7 +316,7 @@ static int run_once(struct dune_vcpu *c, struct dune_space *s, struct dune_frame
 		c->cr3 = 0;
 		c->mon->cr3 = 0;
 	}
-	drain(c, s);
+	stock_drain(c, s);
 	settle(c, s);
 	if (c->lost || !collect(c, how, f)) {
 		c->lost = true;
@@ -402,7 +344,7 @@ enum dune_exit dune_vcpu_run(struct dune_vcpu *c, struct dune_space *s, struct d
 	do {
 		verdict = run_once(c, s, f);
 	} while (verdict < 0);
-	return_stock(c);
+	stock_return(c);
 	pthread_mutex_unlock(&s->lock);
 	pthread_mutex_lock(&vm->lock);
 	c->space = NULL;

@@ -171,6 +171,14 @@ void vcpu_close(struct dune_vcpu *c);
 int vcpu_apply(struct dune_vcpu *c);
 /* In a child of fork(). */
 void run_forked(void);
+/*
+ * stock.c.  s->lock held.  Where ring 0 decides: what it needs to resolve faults, when it asks for it.  -ENOMEM.
+ */
+int stock_refill(struct dune_vcpu *c, struct dune_space *s);
+/* What is left of it goes back when the run stops: a waiting space holds only what is its own. */
+void stock_return(struct dune_vcpu *c);
+/* Takes over what ring 0 noted.  The vCPU is lost if there is no room for it. */
+void stock_drain(struct dune_vcpu *c, struct dune_space *s);
 /* Wait until every vCPU that runs s has flushed for its current generation. */
 void vcpu_shootdown(struct dune_space *s);
 /* Wait until the vCPU has made the edits that it was handed, or is out. */

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: MIT
+/*
+ * fd_object.c - host descriptors by reference: which may be granted, and where they are kept.  World: host.
+ */
+#include "sthread/fdtab.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Out of the way of the program's own numbers, which it may expect to be small and dense. */
+#define FD_OBJECT_BASE 512
+
+#define PROC_TYPE	0x00009fa0
+#define TMPFS_TYPE	0x01021994
+#define RAMFS_TYPE	0x858458f6
+#define ANON_INODE_TYPE 0x09041934
+
+static atomic_uint live;
+
+unsigned fd_objects(void)
+{
+	return atomic_load(&live);
+}
+
+/* ---- /proc ---- */
+
+/* As it was at the start, so that a later chroot() or a mount over /proc changes nothing. */
+static int proc_fd = -1;
+
+int fd_proc_init(void)
+{
+	struct statfs fs;
+	int fd, high;
+
+	if (proc_fd >= 0)
+		return 0;
+	fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_TYPE) {
+		close(fd);
+		return -ENOENT;
+	}
+	high = fcntl(fd, F_DUPFD_CLOEXEC, FD_OBJECT_BASE);
+	if (high >= 0)
+		close(fd);
+	proc_fd = high >= 0 ? high : fd;
+	return 0;
+}
+
+void fd_proc_fini(void)
+{
+	if (proc_fd >= 0)
+		close(proc_fd);
+	proc_fd = -1;
+}
+
+int fd_proc_name(char name[FD_PROC_NAME], const char *of, int fd)
+{
+	const char *root = proc_fd >= 0 ? "" : "/proc/";
+
+	if (fd >= 0)
+		snprintf(name, FD_PROC_NAME, "%sthread-self/%s/%d", root, of, fd);
+	else
+		snprintf(name, FD_PROC_NAME, "%sthread-self/%s", root, of);
+	return proc_fd >= 0 ? proc_fd : AT_FDCWD;
+}
+
+/* ---- what may be granted ---- */
+
+/* Devices whose data is data.  Others take addresses in what is written to them, or do more. */
+static bool plain_device(int fd, dev_t dev)
+{
+	if (major(dev) != 1)
+		return isatty(fd);
+	switch (minor(dev)) {
+	case 3: /* null */
+	case 5: /* zero */
+	case 7: /* full */
+	case 8: /* random */
+	case 9: /* urandom */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of the files without a name: counters and timers.  The link is the kernel's word for it. */
+static bool plain_anonymous(int fd)
+{
+	char name[FD_PROC_NAME], link[64];
+	int at = fd_proc_name(name, "fd", fd);
+	ssize_t n = readlinkat(at, name, link, sizeof(link) - 1);
+
+	if (n < 0)
+		return false;
+	link[n] = '\0';
+	return !strcmp(link, "anon_inode:[eventfd]") || !strcmp(link, "anon_inode:[timerfd]");
+}
+
+/* Netlink messages name descriptors and processes by the master's numbers. */
+static int socket_kind(int fd)
+{
+	int type, domain;
+	socklen_t len = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_NETLINK)
+		return -EINVAL;
+	len = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM)
+		return FD_STREAM;
+	return FD_MESSAGE;
+}
+
+static bool is_anonymous(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) < 0 || fs.f_type == ANON_INODE_TYPE;
+}
+
+/* enum fd_kind; -EINVAL: nothing that can be granted. */
+static int kind_of(int fd, const struct stat *st)
+{
+	switch (st->st_mode & S_IFMT) {
+	case S_IFREG:
+		return is_anonymous(fd) ? -EINVAL : FD_FILE;
+	case S_IFDIR:
+		return FD_DIRECTORY;
+	case S_IFIFO:
+		return FD_PIPE;
+	case S_IFCHR:
+		return plain_device(fd, st->st_rdev) ? FD_CHAR : -EINVAL;
+	case S_IFSOCK:
+		return socket_kind(fd);
+	case S_IFBLK:
+		return FD_OTHER;
+	case 0:
+		return is_anonymous(fd) && plain_anonymous(fd) ? FD_OTHER : -EINVAL;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* ---- objects ---- */
+
+/* EINVAL: the limit on numbers is below the base.  EMFILE: no room above it, perhaps below. */
+static int dup_high(int fd)
+{
+	int d = fcntl(fd, F_DUPFD_CLOEXEC, FD_OBJECT_BASE);
+
+	if (d < 0 && (errno == EINVAL || errno == EMFILE))
+		d = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (d < 0) /* EINVAL again: even the small numbers are beyond the limit */
+		return errno == EINVAL ? -EMFILE : -errno;
+	return d;
+}
+
+/* Takes `host` over. */
+static int object_new(int host, enum fd_kind kind, struct fd_object **out)
+{
+	struct fd_object *o = malloc(sizeof(*o));
+
+	if (!o) {
+		close(host);
+		return -ENOMEM;
+	}
+	atomic_init(&o->refs, 1);
+	o->host = host;
+	o->kind = kind;
+	o->barred = false;
+	atomic_fetch_add(&live, 1);
+	*out = o;
+	return 0;
+}
+
+int fd_object_adopt(int host, enum fd_kind kind, struct fd_object **out)
+{
+	int d = host >= FD_OBJECT_BASE ? host : dup_high(host);
+
+	if (d < 0 && host <= STDERR_FILENO) {
+		close(host);
+		return d;
+	}
+	if (d < 0)
+		d = host; /* it is not in the way of much */
+	if (d != host)
+		close(host);
+	return object_new(d, kind, out);
+}
+
+int fd_object_dup(int fd, struct fd_object **out)
+{
+	struct stat st;
+	int d, kind;
+
+	/* The duplicate is looked at: another thread may give the number to something else. */
+	d = dup_high(fd);
+	if (d < 0)
+		return d;
+	kind = fstat(d, &st) < 0 ? -EBADF : kind_of(d, &st);
+	if (kind < 0) {
+		close(d);
+		return kind;
+	}
+	return object_new(d, (enum fd_kind)kind, out);
+}
+
+/* ---- devtmpfs ---- */
+
+/*
+ * A devtmpfs cannot be told from a tmpfs by statfs(), but by its device number.  There is one, for
+ * as long as the kernel runs: so its number, once seen in the table of mounts, is known for ever,
+ * and so is that another number is not it.
+ */
+static atomic_ullong devtmpfs_dev;      /* 0: not seen yet */
+static atomic_ullong plain_dev[4];      /* seen to be something else */
+static atomic_uint plain_next;
+
+static bool is_plain(dev_t dev)
+{
+	for (unsigned i = 0; i < sizeof(plain_dev) / sizeof(plain_dev[0]); i++)
+		if (atomic_load(&plain_dev[i]) == dev)
+			return true;
+	return false;
+}
+
+/* Looks for the devtmpfs; true: `dev` is there and is something else. */
+static bool read_mounts(dev_t dev)
+{
+	char name[FD_PROC_NAME], *line = NULL;
+	int at = fd_proc_name(name, "mountinfo", -1);
+	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
+	bool plain = false;
+	unsigned maj, min;
+	size_t cap = 0;
+
+	if (!f) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while (getline(&line, &cap, f) >= 0) {
+		const char *type = strstr(line, " - ");
+
+		if (!type || sscanf(line, "%*u %*u %u:%u ", &maj, &min) != 2)
+			continue;
+		if (!strncmp(type + 3, "devtmpfs ", 9))
+			atomic_store(&devtmpfs_dev, makedev(maj, min));
+		else if (makedev(maj, min) == dev)
+			plain = true;
+	}
+	free(line);
+	fclose(f);
+	return plain;
+}
+
+void fd_find_devtmpfs(void)
+{
+	if (!atomic_load(&devtmpfs_dev))
+		read_mounts(0);
+}
+
+/*
+ * openat2() with RESOLVE_NO_XDEV never leaves the mount, so asking once, at the grant, is enough.
+ * What the table does not show (it may be that of a chroot(), or not there) might be it.
+ */
+static bool on_devtmpfs(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+		return true;
+	if ((uint32_t)fs.f_type != TMPFS_TYPE && (uint32_t)fs.f_type != RAMFS_TYPE)
+		return false;
+	if (!atomic_load(&devtmpfs_dev) && !is_plain(st.st_dev)) {
+		if (!read_mounts(st.st_dev) && !atomic_load(&devtmpfs_dev))
+			return true;
+		if (st.st_dev != atomic_load(&devtmpfs_dev))
+			atomic_store(&plain_dev[atomic_fetch_add(&plain_next, 1) % 4], st.st_dev);
+	}
+	return st.st_dev == atomic_load(&devtmpfs_dev);
+}
+
+int fd_object_dir(int dirfd, struct fd_object **out)
+{
+	struct stat st;
+	int fd, d, r;
+
+	if (dirfd < 0 || fstat(dirfd, &st) < 0)
+		return -EBADF;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	/*
+	 * Not a dup: with O_PATH there is no offset, no lease and no reading through the grant
+	 * itself.
+	 */
+	fd = openat(dirfd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	d = dup_high(fd);
+	close(fd);
+	if (d < 0)
+		return d;
+	r = object_new(d, FD_DIRECTORY, out);
+	if (r == 0)
+		(*out)->barred = on_devtmpfs(d);
+	return r;
+}
+
+struct fd_object *fd_object_get(struct fd_object *o)
+{
+	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+	return o;
+}
+
+void fd_object_put(struct fd_object *o)
+{
+	unsigned before;
+
+	if (!o)
+		return;
+	before = atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel);
+	assert(before > 0);
+	if (before > 1)
+		return;
+	close(o->host);
+	free(o);
+	atomic_fetch_sub(&live, 1);
+}

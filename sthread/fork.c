@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* fork.c - what a fork() of the program means to the library.  World: host. */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "sthread/internal.h"
+#include "sthread/unwind.h"
+
+/*
+ * Every KVM descriptor is in the VM's list then, so that the child can close it.  Inside, fork()
+ * calls this, too, before it fails: there the locks are as at the checkpoint, held.
+ */
+static void before_fork(void)
+{
+	if (is_inside())
+		return;
+	pthread_rwlock_wrlock(&process.making);
+	pthread_mutex_lock(&process.lock);
+}
+
+static void after_fork_parent(void)
+{
+	if (is_inside())
+		return;
+	pthread_mutex_unlock(&process.lock);
+	pthread_rwlock_unlock(&process.making);
+}
+
+/*
+ * The child has no VM: what refers to it is closed and forgotten.  What compartments the parent
+ * runs is its own.
+ */
+static void after_fork_child(void)
+{
+	pthread_mutex_init(&process.lock, NULL);
+	pthread_cond_init(&process.quiet, NULL);
+	pthread_rwlock_init(&process.making, NULL);
+	process.generation++;
+	process.forks++;
+	watch_forked();
+	unwind_forked();
+	if (!process.vm)
+		return;
+	dune_vm_forked(process.vm);
+	sys_fini();
+	munmap(process.reserved, process.reserved_len);
+	sigaction(process.signal, &process.signal_before, NULL);
+	process.signal = 0;
+	process.reserved = NULL;
+	process.vm = NULL;
+	process.ckpt = NULL;
+	process.ready = process.ending = process.cloned = process.dead = false;
+	process.lanes = process.idle_lanes = NULL;
+	process.idle_workers = NULL;
+	process.nidle_lanes = process.nidle_workers = process.nworkers = 0;
+	atomic_store(&process.live, 0);
+}
+
+int forks_watch(void)
+{
+	static bool done;
+
+	if (!done && pthread_atfork(before_fork, after_fork_parent, after_fork_child))
+		return -ENOMEM;
+	done = true;
+	return 0;
+}
