@@ -116,6 +116,16 @@ static void a_thousand(unsigned n)
 	sthread_policy_destroy(p);
 }
 
+static void all_live(unsigned n)
+{
+	struct sthread_stats s = life_stats();
+
+	CHECK_MSG(s.live == n,
+		  "%" PRIu64 " live, not %u; ended: %" PRIu64 " by faults, %" PRIu64 " over a limit; %" PRIu64
+		  " virtual processors lost",
+		  s.live, n, s.ended_faulted, s.ended_limit, s.vcpus_lost);
+}
+
 static void none_left(const char *of, unsigned least)
 {
 	struct sthread_policy *p = policy();
@@ -141,7 +151,7 @@ static void none_left(const char *of, unsigned least)
 	}
 	CHECK(!more);
 	CHECK_EQ(life_stats().vcpus, fds);
-	CHECK_EQ(life_stats().live, n);
+	all_live(n);
 	r = st_call(p, nothing, (void *)5);
 	ST_RETURNED(&r, 5);
 	/* One goes: one more can be had. */
@@ -153,7 +163,7 @@ static void none_left(const char *of, unsigned least)
 	LIFE_UNTIL(life_stats().live == n);
 	for (; n < kept; n++)
 		st[n] = st_create(p, polls, number(n));
-	CHECK_EQ(life_stats().live, kept);
+	all_live(kept);
 	release(n);
 	CHECK(!life_join(life_thread(one_call, p)));
 	for (unsigned i = 0; i < 50; i++) {
