@@ -39,9 +39,9 @@ static const struct series series[] = {
 	  "one lseek inside: runs with 128 against runs with none" },
 	{ "fault.cow", GROUP_COW, WHEN_ALWAYS, 200, sample_cow,
 	  "first write to a page of the image, timed inside, mean of 16" },
-	{ "sthread.create_join.cold.10mb", GROUP_10MB, WHEN_COLD_SIZE, 200, sample_create_join_cold,
+	{ "sthread.call.cold.10mb", GROUP_10MB, WHEN_COLD_SIZE, 200, sample_call_cold,
 	  "cold, in a master with 10 MB of touched heap" },
-	{ "sthread.create_join.cold.1gb", GROUP_1GB, WHEN_COLD_SIZE, 200, sample_create_join_cold,
+	{ "sthread.call.cold.1gb", GROUP_1GB, WHEN_COLD_SIZE, 200, sample_call_cold,
 	  "cold, in a master with 1 GB of touched heap" },
 	{ "memory.idle", GROUP_IDLE, WHEN_IDLE, IDLE_VALUES, sample_idle,
 	  "what one more idle compartment takes, slope over 500" },
@@ -230,7 +230,7 @@ static size_t find(const char *name)
 
 static void measure(void)
 {
-	size_t a = find("sthread.create_join.cold.1gb"), b = find("sthread.create_join.cold.10mb");
+	size_t a = find("sthread.call.cold.1gb"), b = find("sthread.call.cold.10mb");
 
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		for (size_t i = 0; i < SERIES; i++) {
@@ -270,7 +270,7 @@ static void add_quotient(struct quotient *q, size_t *n, const char *name, double
 
 static size_t quotients(struct quotient q[4])
 {
-	size_t a = find("sthread.create_join.cold.1gb"), b = find("sthread.create_join.cold.10mb"),
+	size_t a = find("sthread.call.cold.1gb"), b = find("sthread.call.cold.10mb"),
 	       n = 0;
 	double trip = median("kvm.round_trip"), handoff = median("thread.handoff");
 
@@ -284,7 +284,7 @@ static size_t quotients(struct quotient q[4])
 	if (taken[a] && taken[a] == taken[b] && !results[a].err && !results[b].err) {
 		struct ratio r = figures_ratio(samples[a], samples[b], taken[a]);
 
-		q[n++] = (struct quotient){ "sthread.create_join.cold.1gb / .10mb", "0.9 to 1.1",
+		q[n++] = (struct quotient){ "sthread.call.cold.1gb / .10mb", "0.9 to 1.1",
 					    r.value, r.low, r.high };
 	}
 	return n;

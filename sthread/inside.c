@@ -17,8 +17,5 @@ void sthread_exit(void *value)
 	if (!is_inside())
 		pthread_exit(value);
 	for (;;)
-		__asm__ volatile("syscall"
-				 :
-				 : "a"(STHREAD_SYS_EXIT), "D"(value)
-				 : "rcx", "r11", "memory");
+		host_call(HOSTCALL_EXIT, (uint64_t)value, 0, 0, 0, 0);
 }

@@ -189,6 +189,12 @@ void watch_fini(void);
 void workers_end_idle(void); /* process.lock held */
 void workers_bury(void);     /* all have ended; process.lock held */
 
+/* The lane of a run's system calls. */
+static inline struct lane *lane_of(struct sys_ctx *ctx)
+{
+	return (struct lane *)((char *)ctx - offsetof(struct lane, ctx));
+}
+
 /* inside.c: true in the image only */
 extern volatile bool sthread_inside_flag;
 

@@ -141,6 +141,7 @@ static int lane_new(struct lane **out)
 	l->ctx.stack_size = STACK_SIZE;
 	l->ctx.image_tid = process.main_tid;
 	l->ctx.stop = &l->stop;
+	l->ctx.host_call = hostcall_serve;
 	*out = l;
 	return 0;
 fail:

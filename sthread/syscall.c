@@ -121,6 +121,20 @@ static long run_call(struct sys_ctx *ctx, const struct sys_entry *entry, const s
 	return result;
 }
 
+/* True: *result is that of one of the library's own calls. */
+static bool own_call(struct sys_ctx *ctx, const struct dune_frame *f, long *result)
+{
+	const uint64_t arg[5] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8 };
+
+	if (f->rax < HOSTCALL_RETURN || f->rax >= HOSTCALLS_END)
+		return false;
+	if (f->rax == HOSTCALL_RETURN || f->rax == HOSTCALL_EXIT)
+		*result = sys_ended(ctx, STHREAD_RETURNED, arg[0]);
+	else
+		*result = ctx->host_call(ctx, (enum hostcall)f->rax, arg);
+	return true;
+}
+
 enum sys_outcome sys_dispatch(struct sys_ctx *ctx, struct dune_frame *frame)
 {
 	uint8_t action;
@@ -128,8 +142,8 @@ enum sys_outcome sys_dispatch(struct sys_ctx *ctx, struct dune_frame *frame)
 	int index;
 
 	ctx->calls++;
-	if (frame->rax == DUNE_SYS_RETURN || frame->rax == STHREAD_SYS_EXIT)
-		return ended(ctx, STHREAD_RETURNED, frame->rdi);
+	if (own_call(ctx, frame, &result))
+		goto done;
 	if ((int)frame->rdi == 2 && (frame->rax == __NR_write || frame->rax == __NR_writev))
 		message_keep(ctx, frame);
 	index = sys_index(frame->rax);
@@ -141,6 +155,7 @@ enum sys_outcome sys_dispatch(struct sys_ctx *ctx, struct dune_frame *frame)
 		return SYS_RESUME;
 	}
 	result = run_call(ctx, &sys_table[index], frame);
+done:
 	if (result == SYS_PERFORM_END)
 		return SYS_END;
 	if (ctx->mem.nomem)

@@ -28,11 +28,9 @@
 #include <sys/socket.h>
 
 #include "sthread/fdtab.h"
+#include "sthread/hostcall.h"
 #include "sthread/policy.h"
 #include "sthread/uaccess.h"
-
-/* sthread_exit(value): the library's own number, next to DUNE_SYS_RETURN. */
-#define STHREAD_SYS_EXIT (DUNE_SYS_RETURN + 1)
 
 /* Who a compartment believes to be: the master's own are none of its business. */
 #define SYS_UID 65534
@@ -55,6 +53,8 @@ struct sys_ctx {
 	int pid, tid;                   /* what getpid() and gettid() answer; unique per run */
 	int image_tid;                  /* the tid in the image: tgkill() to it is to itself */
 	bool own_thread;                /* a thread of the library: signals are blocked */
+	/* The library's own calls: hostcall_serve(). */
+	long (*host_call)(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
 	const atomic_bool *stop;        /* true: a kill is pending, nothing blocks.  May be NULL */
 
 	/* The run's own; sys_begin() resets them. */

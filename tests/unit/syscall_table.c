@@ -154,9 +154,9 @@ static void actions(void)
 	CHECK_EQ(CALL_ENDS(__NR_ptrace), STHREAD_DENIED);
 	CHECK_EQ(fake_ctx.value, __NR_ptrace);
 	/* Ending is not a right. */
-	CHECK_EQ(CALL_ENDS(DUNE_SYS_RETURN, 42), STHREAD_RETURNED);
+	CHECK_EQ(CALL_ENDS(HOSTCALL_RETURN, 42), STHREAD_RETURNED);
 	CHECK_EQ(fake_ctx.value, 42);
-	CHECK_EQ(CALL_ENDS(STHREAD_SYS_EXIT, 43), STHREAD_RETURNED);
+	CHECK_EQ(CALL_ENDS(HOSTCALL_EXIT, 43), STHREAD_RETURNED);
 	CHECK_EQ(fake_ctx.value, 43);
 	sthread_policy_destroy(kill_all);
 }

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hostcall.h - the library's own calls from inside a compartment.  World: ring 3 (host_call), and host.
+ *
+ * They travel as system calls with numbers that Linux does not have.  As with those, nothing that arrives is
+ * believed: an argument that names an object of the library is looked up among those that the caller's policy
+ * grants, and never followed.
+ */
+#ifndef STHREAD_HOSTCALL_H
+#define STHREAD_HOSTCALL_H
+
+#include <dune.h>
+#include <stdint.h>
+
+enum hostcall {
+	HOSTCALL_RETURN = DUNE_SYS_RETURN, /* value: the function has returned */
+	HOSTCALL_EXIT,			   /* value: sthread_exit() */
+	HOSTCALLS_END,
+};
+
+/* From inside only. */
+static inline long host_call(enum hostcall nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
+{
+	register uint64_t r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+	long result;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"((long)nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+struct sys_ctx;
+
+/*
+ * Serves one that is not the end, on the host: result, -errno, or SYS_PERFORM_END.  -ENOSYS: no such call.  Set as
+ * ctx->host_call by the owner of the run; ctx->mem checks and copies what arguments point to.
+ */
+long hostcall_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
+
+#endif
