@@ -29,7 +29,8 @@
 /*
  * Recorded on the software KVM (which emulates what faults, with #UD for what it does not know) and on the emulated
  * SVM machine.  QEMU 7.2 takes far returns in ring 3 as accesses of ring 0, which SMAP refuses: PF there; and it
- * lacks #AC and SSE exceptions.
+ * lacks #AC and SSE exceptions.  A processor knows one vendor's hypercall: that one goes to whoever is below, who
+ * refuses it; the other faults.
  */
 
 #define TEXT 0x14000000UL
@@ -50,8 +51,8 @@
 	X("sysenter", UD | GP, UD | GP, "sysenter") \
 	X("monitor", UD | GP, UD | GP, "monitor") \
 	X("mwait", UD | GP, UD | GP, "mwait") \
-	X("vmcall", RUNS | UD, GP | RUNS | UD, "vmcall") \
-	X("vmmcall", PF | UD | GP, PF | RUNS | UD | GP, "vmmcall") \
+	X("vmcall", GP | RUNS | UD, GP | RUNS | UD, "vmcall") \
+	X("vmmcall", PF | RUNS | UD | GP, PF | RUNS | UD | GP, "vmmcall") \
 	X("vmlaunch", UD | GP, UD | GP, "vmlaunch") \
 	X("vmresume", UD | GP, UD | GP, "vmresume") \
 	X("vmxoff", UD | GP, UD | GP, "vmxoff") \
@@ -114,7 +115,7 @@
 	X("stac", UD | GP, UD | GP, "xor %ecx, %ecx\n xor %edx, %edx\n mov %rdi, %rax\n .byte 0x0f, 0x01, 0xcb") \
 	X("rdpkru", FEATURE, FEATURE, "xor %ecx, %ecx\n xor %edx, %edx\n mov %rdi, %rax\n .byte 0x0f, 0x01, 0xee") \
 	X("wrpkru", FEATURE, FEATURE, "xor %ecx, %ecx\n xor %edx, %edx\n mov %rdi, %rax\n .byte 0x0f, 0x01, 0xef") \
-	X("vmgexit", PF | UD | GP, PF | RUNS | UD | GP, ".byte 0xf3, 0x0f, 0x01, 0xd9") \
+	X("vmgexit", PF | RUNS | UD | GP, PF | RUNS | UD | GP, ".byte 0xf3, 0x0f, 0x01, 0xd9") \
 	X("tdcall", UD | GP, UD | GP, ".byte 0x66, 0x0f, 0x01, 0xcc") \
 	X("seamcall", UD | GP, UD | GP, ".byte 0x66, 0x0f, 0x01, 0xcf") \
 	X("eretu", UD | GP, UD | GP, ".byte 0xf3, 0x0f, 0x01, 0xca") \

@@ -88,6 +88,19 @@ static void show_file(const char *path)
 		close(fd);
 }
 
+static char last_log[512];
+
+/* What the server had to say, when a check about it failed. */
+static void show_last_log(int status, void *unused)
+{
+	(void)unused;
+	if (status && last_log[0]) {
+		printf("the last server's log:\n");
+		fflush(stdout);
+		show_file(last_log);
+	}
+}
+
 void server_start(struct server *s, const char *root, ...)
 {
 	static unsigned count;
@@ -111,7 +124,10 @@ void server_start(struct server *s, const char *root, ...)
 	va_start(ap, root);
 	add_arguments(argv, n, ap);
 	va_end(ap);
+	if (!count)
+		on_exit(show_last_log, NULL);
 	snprintf(s->log, sizeof(s->log), "%s/log-%u", log_dir, count++);
+	memcpy(last_log, s->log, sizeof(last_log));
 	log = open(s->log, O_CREAT | O_TRUNC | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
 	CHECK(log >= 0);
 	CHECK(pipe2(out, O_CLOEXEC) == 0);
