@@ -5,14 +5,14 @@
  *
  * It holds one idle KVM virtual machine.  The kernel rewrites its own code (static keys in
  * schedule() and in KVM) whenever the first virtual machine or the first vCPU without a local APIC
- * comes, and when the last one goes.  QEMU 7.2's multi-threaded translator at times goes on with its
- * translation of the breakpoint that such a rewrite puts there for a moment: both processors then
- * take it for ever, and the machine hangs (seen in 3 of 4 runs of the test suite).  So those
- * rewrites happen once, at the start.
+ * comes, and when the last one goes.  With a thread per processor, QEMU 7.2's translator at times goes
+ * on with its translation of the breakpoint that such a rewrite puts there for a moment: both
+ * processors then take it for ever (seen in 3 of 4 runs of the test suite).  So those rewrites
+ * happen once, at the start.
  *
- * A process pinned to each processor writes `beat N` every two seconds.  Rarely a processor never
- * comes back from VMRUN: QEMU then exits from the guest again and again, with the host's own
- * registers saved as the guest's.  No program can stop a processor of a sound machine; so whoever
+ * A process pinned to each processor writes `beat N` every two seconds.  With a thread per processor,
+ * one rarely never comes back from VMRUN: QEMU exits from the guest again and again, with the host's
+ * own registers saved as the guest's.  No program can stop a processor of a sound machine; so whoever
  * misses a beat knows that the machine is broken, and not what ran on it.
  *
  * Usage: keeper REPORT.  Ends with 0 when the virtual machine stands; the children stay.
