@@ -350,8 +350,9 @@ static void check_stack(char **argv, bool environment)
 	unsigned prot;
 	int here = 0;
 
-	CHECK(!fake_page(vm, (uintptr_t)&here & ~(PAGE - 1), &prot) ||
-	      ((uintptr_t)&here ^ argc_at) < PAGE);
+	CHECK_MSG(!fake_page(vm, (uintptr_t)&here & ~(PAGE - 1), &prot) ||
+			  ((uintptr_t)&here ^ argc_at) < PAGE,
+		  "the stack at %p is there (%x), below argc at 0x%" PRIx64, (void *)&here, prot, argc_at);
 	at = argc_at & ~(PAGE - 1);
 	CHECK(!fake_page(vm, at - PAGE, &prot));
 	for (; at < argc_at; at += 8) {
