@@ -125,7 +125,7 @@ long sys_do_getpeername(struct sys_call *c)
 
 #define GET 1u
 #define SET 2u
-#define OWN 4u /* to be set on sockets that were made inside */
+#define OWN 4u /* of sockets that were made inside; others do not have it */
 
 static const struct sockopt {
 	int level, name;
@@ -141,7 +141,7 @@ static const struct sockopt {
 	{ SOL_SOCKET, SO_RCVBUF, GET, sizeof(int) },
 	{ SOL_SOCKET, SO_LINGER, GET,
 	  sizeof(struct linger) }, /* set, it would make the master's close() wait */
-	{ SOL_SOCKET, SO_REUSEADDR, GET | OWN, sizeof(int) },
+	{ SOL_SOCKET, SO_REUSEADDR, GET | SET | OWN, sizeof(int) },
 	{ SOL_SOCKET, SO_KEEPALIVE, GET | SET, sizeof(int) },
 	{ SOL_SOCKET, SO_RCVLOWAT, GET | SET, sizeof(int) },
 	{ SOL_SOCKET, SO_RCVTIMEO, GET | SET, sizeof(struct timeval) },
@@ -176,13 +176,15 @@ static int check_level(int fd, int level)
 int sys_check_sockopt(struct sys_call *c)
 {
 	bool set = c->entry->arg[3].kind == ARG_OPT_IN;
-	unsigned want = !set ? GET : c->fd.obj->own ? SET | OWN : SET;
+	unsigned want = set ? SET : GET;
 
 	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		const struct sockopt *o = &options[i];
 
 		if (o->level != sys_int(c, 1) || o->name != sys_int(c, 2))
 			continue;
+		if ((o->may & OWN) && !c->fd.obj->own)
+			break;
 		if (!(o->may & want))
 			return -EPERM;
 		if (set && c->in_len != o->size)
