@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -72,7 +73,11 @@ STHREAD_MUST STHREAD_API int sthread_checkpoint_range(void *addr, size_t len);
 #define STHREAD_FD_SOCKOPT 0x20u        /* getsockopt and setsockopt, listed options */
 #define STHREAD_FD_SHUTDOWN 0x40u       /* shutdown */
 #define STHREAD_FD_FLAGS 0x80u          /* fcntl F_SETFL: O_NONBLOCK; O_APPEND, to set only */
-#define STHREAD_FD_ALL 0xffu
+#define STHREAD_FD_ACCEPT 0x100u        /* accept; the new descriptor has the listener's other rights, but CONNECT */
+#define STHREAD_FD_CONNECT 0x200u       /* connect, bind, listen, send to an address: those that the policy grants */
+#define STHREAD_FD_MAKE 0x400u          /* of a directory: mkdirat, unlinkat, renameat beneath it */
+#define STHREAD_FD_LOCK 0x800u          /* flock */
+#define STHREAD_FD_ALL 0xfffu
 
 enum sthread_action {
 	STHREAD_DENY_ERRNO,     /* the call fails with ENOSYS (the default for what touches the outside) */
@@ -94,12 +99,40 @@ STHREAD_API void sthread_policy_destroy(struct sthread_policy *p);
  * granted: see sthread_policy(3)), -EEXIST, -EMFILE, -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_fd(struct sthread_policy *p, int fd, unsigned rights);
 /* Grants openat() beneath a directory, known inside as descriptor dirfd; opened files get `rights` (any but
- * STHREAD_FD_SOCKOPT and STHREAD_FD_SHUTDOWN).  -ENOTDIR, -EACCES, -ENOENT, and as above. */
+ * STHREAD_FD_SOCKOPT, STHREAD_FD_SHUTDOWN, STHREAD_FD_ACCEPT and STHREAD_FD_CONNECT).  -ENOTDIR, -EACCES, -ENOENT, and as above. */
 STHREAD_MUST STHREAD_API int sthread_policy_dir(struct sthread_policy *p, int dirfd, unsigned rights);
 /* For sthread_policy_syscall(): every number that is not in the table.  STHREAD_DENY_ERRNO or STHREAD_DENY_KILL. */
 #define STHREAD_SYSCALL_OTHERS (-1L)
 /* -EINVAL: no such call in the table of sthread_syscalls(7).  -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_syscall(struct sthread_policy *p, long nr, enum sthread_action action);
+/*
+ * Narrows an allowed call: argument `arg` (0 to 5), with the bits of `mask`, must be `value`; otherwise the call is
+ * EPERM inside.  Several rules on one argument are alternatives; on several arguments, all must be met.  Never allows
+ * what the table of sthread_syscalls(7) refuses.  Of an int the lower half counts, sign-extended.
+ * -EINVAL: no such call; no such argument, or one that is a pointer or a descriptor; value has bits outside mask.
+ * -ENOSPC: 64 rules are there already.  -ENOMEM.
+ */
+STHREAD_MUST STHREAD_API int sthread_policy_syscall_arg(struct sthread_policy *p, long nr, unsigned arg, uint64_t mask,
+							uint64_t value);
+/* For `prefix` below: all of the address. */
+#define STHREAD_EXACT (-1)
+/*
+ * Grants connecting (and sending) to an address, and binding to one, with sockets that have STHREAD_FD_CONNECT; those
+ * made inside do.  AF_INET and AF_INET6: this port, and an address that begins with the same `prefix` bits.  AF_UNIX:
+ * this absolute path or abstract name; STHREAD_EXACT.  -EINVAL: any other address, or an IPv4-mapped one (grant the
+ * AF_INET address); prefix.  -ENOSPC: 32 addresses are there already.  -ENOMEM.
+ */
+STHREAD_MUST STHREAD_API int sthread_policy_connect(struct sthread_policy *p, const struct sockaddr *addr,
+						    socklen_t len, int prefix);
+STHREAD_MUST STHREAD_API int sthread_policy_bind(struct sthread_policy *p, const struct sockaddr *addr, socklen_t len,
+						 int prefix);
+/*
+ * Takes a descriptor that its policy granted, of this number, back from an sthread that was created, with what the
+ * sthread duplicated from it.  On return no call inside reaches it: one under way was ended, unless the host cannot
+ * interrupt it, then it was waited for.  What was opened or accepted through it stays.
+ * -EBADF: its policy did not grant it.  -ESRCH: it has ended.  -EINVAL: as for sthread_kill().
+ */
+STHREAD_MUST STHREAD_API int sthread_policy_fd_revoke(struct sthread *st, int fd);
 STHREAD_MUST STHREAD_API int sthread_policy_limit(struct sthread_policy *p, enum sthread_limit limit, uint64_t value);
 
 /* ---- results ------------------------------------------------------------------------------------------ */

@@ -166,6 +166,8 @@ static int dup_high(int fd)
 	return d;
 }
 
+static _Atomic uint64_t files;
+
 /* Takes `host` over. */
 static int object_new(int host, enum fd_kind kind, struct fd_object **out)
 {
@@ -178,7 +180,8 @@ static int object_new(int host, enum fd_kind kind, struct fd_object **out)
 	atomic_init(&o->refs, 1);
 	o->host = host;
 	o->kind = kind;
-	o->barred = false;
+	o->barred = o->own = o->bound = false;
+	o->file = atomic_fetch_add(&files, 1) + 1;
 	atomic_fetch_add(&live, 1);
 	*out = o;
 	return 0;
@@ -214,6 +217,51 @@ int fd_object_dup(int fd, struct fd_object **out)
 		return kind;
 	}
 	return object_new(d, (enum fd_kind)kind, out);
+}
+
+int fd_object_again(const struct fd_object *o, struct fd_object **out)
+{
+	int d = dup_high(o->host);
+	int r = d < 0 ? d : object_new(d, o->kind, out);
+
+	if (r)
+		return r;
+	(*out)->barred = o->barred;
+	(*out)->own = o->own;
+	(*out)->bound = o->bound;
+	(*out)->file = o->file;
+	return 0;
+}
+
+/* ---- the numbers that everybody knows ---- */
+
+static int hold_one(void)
+{
+	if (proc_fd >= 0)
+		return fcntl(proc_fd, F_DUPFD_CLOEXEC, 0);
+	return open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+int fd_hold_low(struct fd_held *h)
+{
+	int fd;
+
+	for (h->n = 0; h->n < 3; h->fd[h->n++] = fd) {
+		fd = hold_one();
+		if (fd < 0)
+			return -errno;
+		if (fd > STDERR_FILENO) {
+			close(fd);
+			break;
+		}
+	}
+	return 0;
+}
+
+void fd_hold_no_more(struct fd_held *h)
+{
+	while (h->n)
+		close(h->fd[--h->n]);
 }
 
 /* ---- devtmpfs ---- */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 /* ---- sorted arrays of entries ---- */
 
@@ -99,29 +100,41 @@ struct fd_entry *fdtab_find(const struct fdtab *t, int number)
 	return at < t->n && t->entry[at].number == number ? &t->entry[at] : NULL;
 }
 
-int fdtab_reserve(struct fdtab *t)
+int fdtab_reserve_more(struct fdtab *t, unsigned more)
 {
-	if (t->n >= t->limit)
+	if (t->n >= t->limit || t->limit - t->n < more)
 		return -EMFILE;
-	return grow(&t->entry, &t->cap, t->n + 1);
+	return grow(&t->entry, &t->cap, t->n + more);
+}
+
+int fdtab_open_from(struct fdtab *t, int least, struct fd_object *obj, unsigned rights, bool dir)
+{
+	struct fd_entry e = { .number = least, .rights = rights, .dir = dir, .obj = obj };
+	int r;
+
+	/* Sorted and without repetition. */
+	for (unsigned at = fd_entries_search(t->entry, t->n, least);
+	     at < t->n && t->entry[at].number == e.number; at++)
+		e.number++;
+	r = fd_entries_insert(&t->entry, &t->n, &t->cap, &e);
+	assert(r == 0);
+	return e.number;
 }
 
 int fdtab_open(struct fdtab *t, struct fd_object *obj, unsigned rights, bool dir)
 {
-	struct fd_entry e = { .rights = rights, .dir = dir, .obj = obj };
-	unsigned at = 0;
-	int r;
+	return fdtab_open_from(t, 0, obj, rights, dir);
+}
 
-	/*
-	 * Sorted and without repetition: the first place whose number is not its index is the
-	 * lowest hole.
-	 */
-	while (at < t->n && t->entry[at].number == (int)at)
-		at++;
-	e.number = (int)at;
-	r = fd_entries_insert(&t->entry, &t->n, &t->cap, &e);
-	assert(r == 0);
-	return e.number;
+/*
+ * The host forgets what is in an epoll set when the open file is closed for good; but that may be
+ * the master's, too.
+ */
+static void leave_epoll(struct fdtab *t, const struct fd_object *o)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->entry[i].obj->kind == FD_EPOLL)
+			epoll_ctl(t->entry[i].obj->host, EPOLL_CTL_DEL, o->host, NULL);
 }
 
 int fdtab_close(struct fdtab *t, int number)
@@ -134,6 +147,16 @@ int fdtab_close(struct fdtab *t, int number)
 	obj = e->obj;
 	memmove(e, e + 1, (size_t)(t->entry + t->n - (e + 1)) * sizeof(*e));
 	t->n--;
+	leave_epoll(t, obj);
 	fd_object_put(obj);
 	return 0;
+}
+
+void fdtab_revoke(struct fdtab *t, uint64_t file)
+{
+	for (unsigned i = 0; i < t->n;)
+		if (t->entry[i].obj->file == file)
+			fdtab_close(t, t->entry[i].number);
+		else
+			i++;
 }

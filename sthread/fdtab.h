@@ -12,7 +12,11 @@
  *	a run's fdtab ──┘
  *
  * Objects are thread-safe.  A table belongs to the thread that runs the compartment and has no
- * lock: so what a look-up gives stays valid until that thread changes the table.
+ * lock: so what a look-up gives stays valid until that thread changes the table.  Who wants a
+ * descriptor back from another thread asks that one (sys_attend).
+ *
+ * Each number of a table has an object of its own, also where two are the same open file, so that
+ * an epoll set, which goes by host descriptors, can tell them apart.
  */
 #ifndef STHREAD_FDTAB_H
 #define STHREAD_FDTAB_H
@@ -20,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What the host descriptor is: decides how it is written to without raising a signal. */
 enum fd_kind {
@@ -30,6 +35,7 @@ enum fd_kind {
 	FD_PIPE,        /* pipe or FIFO */
 	FD_CHAR,        /* terminal, or a memory device such as null */
 	FD_OTHER,       /* eventfd, timerfd, block device */
+	FD_EPOLL,       /* made inside; dies with the run */
 };
 
 struct fd_object {
@@ -37,6 +43,9 @@ struct fd_object {
 	int host;
 	enum fd_kind kind;
 	bool barred;    /* directory: nothing beneath it may be opened (it lies in a devtmpfs) */
+	bool own;       /* made inside: the master does not know it */
+	bool bound;     /* socket: bound inside, to an address of the policy */
+	uint64_t file;  /* the same for duplicates that were made inside, unique among others; not 0 */
 };
 
 /*
@@ -52,6 +61,22 @@ int fd_object_dup(int fd, struct fd_object **out);
 int fd_object_dir(int dirfd, struct fd_object **out);
 /* Takes over `host`, moves it up, and closes it when it fails. */
 int fd_object_adopt(int host, enum fd_kind kind, struct fd_object **out);
+/* Another one of the same open file. */
+int fd_object_again(const struct fd_object *o, struct fd_object **out);
+
+/*
+ * What is made never has number 0, 1 or 2, not even for a moment: a thread of the program that
+ * writes to the standard error, which the program closed, would write into it.  Where they are free
+ * they are held meanwhile, by descriptors that nobody can write to.  Negative errno: call
+ * fd_hold_no_more() all the same.
+ */
+struct fd_held {
+	int fd[3];
+	unsigned n;
+};
+int fd_hold_low(struct fd_held *h);
+void fd_hold_no_more(struct fd_held *h);
+
 struct fd_object *fd_object_get(struct fd_object *o);
 void fd_object_put(struct fd_object *o); /* NULL is fine; the last one closes */
 /* Objects alive in this process: what tests count. */
@@ -99,15 +124,26 @@ void fdtab_fini(struct fdtab *t);
 
 /* NULL: no such descriptor. */
 struct fd_entry *fdtab_find(const struct fdtab *t, int number);
-/* -EMFILE unless fdtab_open() would find room; asked before the host opens anything.  -ENOMEM. */
-int fdtab_reserve(struct fdtab *t);
+/*
+ * -EMFILE unless fdtab_open() would find room for `more`; asked before the host opens anything.
+ * -ENOMEM.
+ */
+int fdtab_reserve_more(struct fdtab *t, unsigned more);
+static inline int fdtab_reserve(struct fdtab *t)
+{
+	return fdtab_reserve_more(t, 1);
+}
 /*
  * The lowest free number for `obj`, whose reference is taken over.  Only after fdtab_reserve();
  * cannot fail.
  */
 int fdtab_open(struct fdtab *t, struct fd_object *obj, unsigned rights, bool dir);
-/* -EBADF. */
+/* The same, from `least` up. */
+int fdtab_open_from(struct fdtab *t, int least, struct fd_object *obj, unsigned rights, bool dir);
+/* What is closed leaves every epoll set of the table.  -EBADF. */
 int fdtab_close(struct fdtab *t, int number);
+/* Closes all whose object is of this file. */
+void fdtab_revoke(struct fdtab *t, uint64_t file);
 
 /*
  * Keeps an array sorted; for the policy, too.  *entry is grown.  Takes the reference over on

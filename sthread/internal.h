@@ -175,6 +175,12 @@ bool lane_clean(struct lane *l);
  */
 void lane_stop(struct lane *l, enum stop_reason reason, bool wait);
 
+/*
+ * Makes the lane's run give up what it holds of an open file (fd_object.file); returns when it did,
+ * or has ended.  One at a time: its sthread's lock is held.
+ */
+void lane_revoke(struct lane *l, uint64_t file);
+
 /* result.c */
 void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
 void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r);

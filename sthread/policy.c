@@ -15,7 +15,9 @@
 #define DEFAULT_FDS    64
 
 /* What is opened beneath a directory is no socket. */
-#define DIR_RIGHTS (STHREAD_FD_ALL & ~(STHREAD_FD_SOCKOPT | STHREAD_FD_SHUTDOWN))
+#define DIR_RIGHTS                                                                                \
+	(STHREAD_FD_ALL & ~(STHREAD_FD_SOCKOPT | STHREAD_FD_SHUTDOWN | STHREAD_FD_ACCEPT |        \
+			    STHREAD_FD_CONNECT))
 
 struct sthread_policy {
 	pthread_mutex_t lock;
@@ -217,6 +219,122 @@ STHREAD_API int sthread_policy_syscall(struct sthread_policy *p, long nr,
 	policy_edited(p);
 	return 0;
 }
+
+/* ---- arguments ---- */
+
+/* A number in itself: what it stands for, and not what it points to or names. */
+static bool comparable(const struct sys_arg *a)
+{
+	switch (a->kind) {
+	case ARG_NUMBER:
+	case ARG_VALUE:
+	case ARG_FLAGS:
+	case ARG_INT:
+	case ARG_SIZE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+STHREAD_API int sthread_policy_syscall_arg(struct sthread_policy *p, long nr, unsigned arg,
+					   uint64_t mask, uint64_t value)
+{
+	struct policy *v;
+	int index, r = 0;
+
+	if (sthread_inside())
+		return -EPERM;
+	index = sys_index((uint64_t)nr);
+	if (!p || index < 0 || arg >= 6 || !comparable(&sys_table[index].arg[arg]) ||
+	    (value & ~mask))
+		return -EINVAL;
+	v = policy_edit(p);
+	if (!v)
+		return -ENOMEM;
+	if (v->rules < POLICY_RULES)
+		v->rule[v->rules++] = (struct policy_rule){ (uint8_t)index, (uint8_t)arg, mask,
+							    value };
+	else
+		r = -ENOSPC;
+	policy_edited(p);
+	return r;
+}
+
+bool policy_arguments(const struct policy *p, int index, const struct dune_frame *f)
+{
+	const uint64_t arg[6] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9 };
+	unsigned ruled = 0, met = 0;
+
+	for (unsigned i = 0; i < p->rules; i++) {
+		const struct policy_rule *r = &p->rule[i];
+		uint64_t v = arg[r->arg];
+
+		if (r->index != index)
+			continue;
+		if (sys_is_int(&sys_table[index].arg[r->arg]))
+			v = (uint64_t)(int64_t)(int)v;
+		ruled |= 1U << r->arg;
+		if ((v & r->mask) == r->value)
+			met |= 1U << r->arg;
+	}
+	return ruled == met;
+}
+
+/* ---- addresses ---- */
+
+static int policy_grant_address(struct sthread_policy *p, enum policy_use use,
+				const struct sockaddr *addr, socklen_t len, int prefix)
+{
+	struct policy_address a = { .use = (uint8_t)use };
+	struct policy *v;
+	unsigned bits;
+	int r = 0;
+
+	if (sthread_inside())
+		return -EPERM;
+	if (!p || !addr || address_read(&a.address, addr, len))
+		return -EINVAL;
+	bits = address_bits(&a.address);
+	/* Relative to what the working directory is one day: not the same for ever. */
+	if (!bits && a.address.un.sun_path[0] && a.address.un.sun_path[0] != '/')
+		return -EINVAL;
+	if (prefix != STHREAD_EXACT && (prefix < 0 || (unsigned)prefix > bits || !bits))
+		return -EINVAL;
+	a.prefix = (uint8_t)(prefix == STHREAD_EXACT ? bits : (unsigned)prefix);
+	v = policy_edit(p);
+	if (!v)
+		return -ENOMEM;
+	if (v->addresses < POLICY_ADDRESSES)
+		v->address[v->addresses++] = a;
+	else
+		r = -ENOSPC;
+	policy_edited(p);
+	return r;
+}
+
+STHREAD_API int sthread_policy_connect(struct sthread_policy *p, const struct sockaddr *addr,
+				       socklen_t len, int prefix)
+{
+	return policy_grant_address(p, POLICY_CONNECT, addr, len, prefix);
+}
+
+STHREAD_API int sthread_policy_bind(struct sthread_policy *p, const struct sockaddr *addr,
+				    socklen_t len, int prefix)
+{
+	return policy_grant_address(p, POLICY_BIND, addr, len, prefix);
+}
+
+bool policy_address(const struct policy *p, enum policy_use use, const struct address *a)
+{
+	for (unsigned i = 0; i < p->addresses; i++)
+		if ((p->address[i].use & use) &&
+		    address_matches(&p->address[i].address, p->address[i].prefix, a))
+			return true;
+	return false;
+}
+
+/* ---- limits ---- */
 
 STHREAD_API int sthread_policy_limit(struct sthread_policy *p, enum sthread_limit limit,
 				     uint64_t value)

@@ -10,15 +10,34 @@
 #ifndef STHREAD_POLICY_H
 #define STHREAD_POLICY_H
 
+#include <dune.h>
 #include <sthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "sthread/address.h"
 #include "sthread/fdtab.h"
 
-#define POLICY_CALLS 128        /* room for the system-call table */
+#define POLICY_CALLS 192        /* room for the system-call table */
 #define POLICY_LIMITS (STHREAD_LIMIT_FDS + 1)
 #define POLICY_NO_LIMIT UINT64_MAX
+#define POLICY_RULES 64
+#define POLICY_ADDRESSES 32
+
+/* An argument of an allowed call: (argument & mask) == value.  Those on one argument are alternatives. */
+struct policy_rule {
+	uint8_t index;          /* in the system-call table */
+	uint8_t arg;
+	uint64_t mask, value;
+};
+
+enum policy_use { POLICY_CONNECT = 1, POLICY_BIND = 2 };
+
+struct policy_address {
+	uint8_t use;            /* enum policy_use */
+	uint8_t prefix;         /* bits of an internet address that count */
+	struct address address;
+};
 
 struct policy {
 	atomic_uint refs;
@@ -27,6 +46,9 @@ struct policy {
 	uint64_t limit[POLICY_LIMITS];  /* by enum sthread_limit; POLICY_NO_LIMIT: none */
 	uint8_t action[POLICY_CALLS];   /* by index in the system-call table; enum sthread_action */
 	uint8_t other;                  /* numbers that are not in the table */
+	unsigned rules, addresses;
+	struct policy_rule rule[POLICY_RULES];
+	struct policy_address address[POLICY_ADDRESSES];
 };
 
 /*
@@ -35,5 +57,9 @@ struct policy {
  */
 const struct policy *policy_copy(const struct sthread_policy *p);
 void policy_put(const struct policy *p); /* NULL is fine */
+
+/* The call's arguments are among those that the rules leave. */
+bool policy_arguments(const struct policy *p, int index, const struct dune_frame *f);
+bool policy_address(const struct policy *p, enum policy_use use, const struct address *a);
 
 #endif

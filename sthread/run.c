@@ -94,6 +94,7 @@ static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
 		result_fault(l, f, r);
 		return true;
 	case DUNE_EXIT_KICKED:
+		sys_attend(&l->ctx);
 		break;
 	case DUNE_EXIT_NOMEM:
 		r->end = STHREAD_OVER_LIMIT;
@@ -339,4 +340,26 @@ void lane_stop(struct lane *l, enum stop_reason reason, bool wait)
 		if (nap.tv_nsec < 1000000)
 			nap.tv_nsec *= 2;
 	}
+}
+
+void lane_revoke(struct lane *l, uint64_t file)
+{
+	struct timespec nap = { .tv_nsec = 20000 };
+	bool waiting;
+
+	atomic_store(&l->ctx.revoke, file);
+	do {
+		pthread_mutex_lock(&l->lock);
+		waiting = l->running && atomic_load(&l->ctx.revoke);
+		if (waiting) {
+			l->signalled = true;
+			dune_vcpu_kick(l->vcpu);
+			signal_thread(l);
+		}
+		pthread_mutex_unlock(&l->lock);
+		if (waiting)
+			nanosleep(&nap, NULL);
+		if (nap.tv_nsec < 1000000)
+			nap.tv_nsec *= 2;
+	} while (waiting);
 }

@@ -2,81 +2,17 @@
 /*
  * sys_file.c - system calls on descriptors of any kind: forwarded with host descriptors and host
  * ranges.  World: host.
- *
- * A forwarded call may make the kernel raise a signal in the calling thread: SIGPIPE, SIGXFSZ, and
- * SIGTTIN or SIGTTOU for a terminal.  The master must not notice.  Sockets are written with
- * sendmsg(MSG_NOSIGNAL); elsewhere the thread blocks these signals meanwhile and eats the one that
- * its call raised.
  */
 #include "sthread/sys_calls.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
-
-/* ---- signals of our own making ---- */
-
-struct shield {
-	bool on;
-	sigset_t old, pending; /* pending: those of ours that the thread had already, blocked */
-};
-
-static void shield_set(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGPIPE);
-	sigaddset(set, SIGXFSZ);
-	sigaddset(set, SIGTTIN);
-	sigaddset(set, SIGTTOU);
-}
-
-static void shield_up(const struct sys_call *c, struct shield *s)
-{
-	sigset_t set;
-
-	s->on = !c->ctx->own_thread; /* threads of the library block everything, for ever */
-	if (!s->on)
-		return;
-	shield_set(&set);
-	pthread_sigmask(SIG_BLOCK, &set, &s->old);
-	sigemptyset(&s->pending);
-	if (sigismember(&s->old, SIGPIPE) || sigismember(&s->old, SIGXFSZ))
-		sigpending(&s->pending);
-}
-
-static void shield_eat(const struct shield *s, int sig)
-{
-	const struct timespec now = { 0, 0 };
-	sigset_t set;
-
-	if (sigismember(&s->pending, sig))
-		return;
-	sigemptyset(&set);
-	sigaddset(&set, sig);
-	while (sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
-		;
-}
-
-/* A write of `want` bytes that did less may have met a closed pipe or a limit on the way. */
-static void shield_down(const struct shield *s, long result, size_t want)
-{
-	if (!s->on)
-		return;
-	if (result == -EPIPE || result == -EFBIG || (result >= 0 && (size_t)result < want)) {
-		shield_eat(s, SIGPIPE);
-		shield_eat(s, SIGXFSZ);
-	}
-	pthread_sigmask(SIG_SETMASK, &s->old, NULL);
-}
 
 /* ---- reading and writing ---- */
 
@@ -103,14 +39,14 @@ static long read_spans(struct sys_call *c)
 
 long sys_do_read(struct sys_call *c)
 {
-	struct shield s;
+	struct sys_shield s;
 	long r;
 
 	if (c->fd.obj->kind != FD_CHAR)
 		return read_spans(c);
-	shield_up(c, &s);
+	sys_shield_up(c, &s);
 	r = read_spans(c);
-	shield_down(&s, r, 0);
+	sys_shield_down(&s, r, 0);
 	return r;
 }
 
@@ -118,7 +54,7 @@ long sys_do_write(struct sys_call *c)
 {
 	const struct uspans *sp = &c->spans;
 	int fd = c->fd.obj->host;
-	struct shield s;
+	struct sys_shield s;
 	long r;
 
 	if (is_socket(c)) {
@@ -126,12 +62,12 @@ long sys_do_write(struct sys_call *c)
 
 		return SYS_RETRY(c, sendmsg(fd, &m, MSG_NOSIGNAL));
 	}
-	shield_up(c, &s);
+	sys_shield_up(c, &s);
 	if (sp->n == 1)
 		r = SYS_RETRY(c, write(fd, sp->iov[0].iov_base, sp->iov[0].iov_len));
 	else
 		r = SYS_RETRY(c, writev(fd, sp->iov, (int)sp->n));
-	shield_down(&s, r, sp->bytes);
+	sys_shield_down(&s, r, sp->bytes);
 	return r;
 }
 
@@ -143,12 +79,12 @@ long sys_do_pread(struct sys_call *c)
 
 long sys_do_pwrite(struct sys_call *c)
 {
-	struct shield s;
+	struct sys_shield s;
 	long r;
 
-	shield_up(c, &s);
+	sys_shield_up(c, &s);
 	r = SYS_RETRY(c, pwritev(c->fd.obj->host, c->spans.iov, (int)c->spans.n, (off_t)c->arg[3]));
-	shield_down(&s, r, c->spans.bytes);
+	sys_shield_down(&s, r, c->spans.bytes);
 	return r;
 }
 
@@ -157,12 +93,6 @@ long sys_do_lseek(struct sys_call *c)
 	off_t r = lseek(c->fd.obj->host, (off_t)c->arg[1], sys_int(c, 2));
 
 	return r < 0 ? -errno : r;
-}
-
-/* Inside, the right is gone; the host descriptor goes when nobody else refers to it. */
-long sys_do_close(struct sys_call *c)
-{
-	return fdtab_close(&c->ctx->fds, sys_int(c, 0));
 }
 
 long sys_do_fstat(struct sys_call *c)
@@ -201,6 +131,9 @@ int sys_check_fcntl(struct sys_call *c)
 	case F_SETFD:
 	case F_GETFL:
 		return 0;
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC:
+		return sys_check_dupfd(c);
 	case F_SETFL:
 		if (!(c->fd.rights & STHREAD_FD_FLAGS))
 			return -EPERM;
@@ -236,6 +169,9 @@ long sys_do_fcntl(struct sys_call *c)
 	switch (sys_int(c, 1)) {
 	case F_GETFD:
 		return FD_CLOEXEC; /* nothing inside ever executes */
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC:
+		return sys_do_dupfd(c);
 	case F_SETFL:
 		return set_flags(c->fd.obj->host, (int)c->arg[2]);
 	case F_GETFL:
@@ -297,73 +233,4 @@ long sys_do_ioctl(struct sys_call *c)
 	memcpy(c->result.bytes, &v, sizeof(v));
 	c->out[0].len = sizeof(v);
 	return 0;
-}
-
-/* ---- poll ---- */
-
-static struct timespec now_plus_ms(int ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000;
-	}
-	return t;
-}
-
-/* Zero when it has passed. */
-static struct timespec time_left(const struct timespec *until)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec = until->tv_sec - t.tv_sec;
-	t.tv_nsec = until->tv_nsec - t.tv_nsec;
-	if (t.tv_nsec < 0) {
-		t.tv_sec--;
-		t.tv_nsec += 1000000000;
-	}
-	if (t.tv_sec < 0)
-		t.tv_sec = t.tv_nsec = 0;
-	return t;
-}
-
-/*
- * Descriptors that are not there, or may not be polled: counted, and marked after the host's
- * answer.
- */
-static unsigned invalid_of(const struct sys_call *c, unsigned n)
-{
-	unsigned bad = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		bad += c->u.poll.number[i] >= 0 && c->u.poll.fd[i].fd < 0;
-	return bad;
-}
-
-long sys_do_poll(struct sys_call *c)
-{
-	unsigned n = (unsigned)c->arg[1], bad = invalid_of(c, n);
-	int ms = bad ? 0 : sys_int(c, 2);
-	struct timespec until, left;
-	long r;
-
-	if (ms > 0)
-		until = now_plus_ms(ms);
-	do {
-		left = ms > 0 ? time_left(&until) : (struct timespec){ 0, 0 };
-		r = ppoll(c->u.poll.fd, n, ms < 0 ? NULL : &left, NULL);
-		if (r < 0)
-			r = -errno;
-	} while (r == -EINTR && !sys_stopping(c->ctx));
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < n; i++)
-		if (c->u.poll.number[i] >= 0 && c->u.poll.fd[i].fd < 0)
-			c->u.poll.fd[i].revents = POLLNVAL;
-	return r + bad;
 }

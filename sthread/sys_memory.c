@@ -171,6 +171,16 @@ int sys_check_area(struct sys_call *c)
 	return 0;
 }
 
+/* Nothing of its memory is a file's. */
+int sys_check_msync(struct sys_call *c)
+{
+	int flags = sys_int(c, 2);
+
+	if ((c->arg[0] & PAGE_MASK) || (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
+		return -EINVAL;
+	return 0;
+}
+
 long sys_do_munmap(struct sys_call *c)
 {
 	return dune_region_remove(c->ctx->mem.space, dune_gva(c->arg[0]), c->arg[1]);

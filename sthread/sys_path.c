@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * sys_path.c - opening and looking at what lies beneath a granted directory.  World: host.
+ * sys_path.c - opening what lies beneath a granted directory.  World: host.
  *
  * A path from a compartment is resolved by the kernel with openat2(): beneath the granted
  * directory, without magic links, on the directory's own mount.  The first open is with O_PATH,
@@ -85,7 +85,7 @@ static bool kernel_filesystem(const struct statfs *fs)
 	return false;
 }
 
-static int open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode)
+int sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode)
 {
 	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = RESOLVE };
 	long fd;
@@ -106,7 +106,7 @@ static int open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode
  * The granted directory, or the file that was found, lies on a file system that is not one of
  * files.
  */
-static int check_filesystem(int fd)
+int sys_check_filesystem(int fd)
 {
 	struct statfs fs;
 
@@ -116,9 +116,9 @@ static int check_filesystem(int fd)
 }
 
 /* What may be there: regular files and directories, and for lstat() symbolic links. */
-static int check_found(int fd, bool links, struct stat *st)
+int sys_check_found(int fd, bool links, struct stat *st)
 {
-	int r = check_filesystem(fd);
+	int r = sys_check_filesystem(fd);
 
 	if (r)
 		return r;
@@ -129,38 +129,6 @@ static int check_found(int fd, bool links, struct stat *st)
 	if (S_ISLNK(st->st_mode))
 		return links ? 0 : -ELOOP;
 	return -EACCES;
-}
-
-/*
- * What is open for reading or writing never has number 0, 1 or 2, not even for a moment: a thread
- * that writes to the standard error, which the program closed, would write into the file.  Where
- * they are free they are held meanwhile, by duplicates of a descriptor that nobody can write to.
- */
-struct held {
-	int fd[3];
-	unsigned n;
-};
-
-static int hold_low(struct held *h, int by)
-{
-	int fd;
-
-	for (h->n = 0; h->n < 3; h->fd[h->n++] = fd) {
-		fd = fcntl(by, F_DUPFD_CLOEXEC, 0);
-		if (fd < 0)
-			return -errno;
-		if (fd > STDERR_FILENO) {
-			close(fd);
-			break;
-		}
-	}
-	return 0;
-}
-
-static void hold_no_more(struct held *h)
-{
-	while (h->n)
-		close(h->fd[--h->n]);
 }
 
 static bool same_file(int a, int b)
@@ -176,10 +144,10 @@ static int reopen(int found, int flags)
 {
 	char name[FD_PROC_NAME];
 	int at = fd_proc_name(name, "fd", found), fd, r = 0;
-	struct held held = { .n = 0 };
+	struct fd_held held = { .n = 0 };
 
 	if (found <= STDERR_FILENO)
-		r = hold_low(&held, found);
+		r = fd_hold_low(&held);
 	fd = r ? r : openat(at, name, (flags & ~O_TRUNC) | O_CLOEXEC | O_NOCTTY);
 	if (!r && fd < 0)
 		r = errno == ENOENT ? -EACCES : -errno; /* no /proc: not the file's business */
@@ -187,7 +155,7 @@ static int reopen(int found, int flags)
 		r = -EACCES;
 	else if (!r && (flags & O_TRUNC) && ftruncate(fd, 0) < 0)
 		r = -errno;
-	hold_no_more(&held);
+	fd_hold_no_more(&held);
 	if (r && fd >= 0)
 		close(fd);
 	return r ? r : fd;
@@ -225,17 +193,17 @@ int sys_check_openat(struct sys_call *c)
  */
 static int create(int dir, const char *path, int flags, uint64_t mode, struct stat *st)
 {
-	struct held held = { .n = 0 };
-	int r = check_filesystem(dir);
+	struct fd_held held = { .n = 0 };
+	int r = sys_check_filesystem(dir);
 
 	if (!r)
-		r = hold_low(&held, dir);
+		r = fd_hold_low(&held);
 	if (!r)
-		r = open_beneath(dir, path,
+		r = sys_open_beneath(dir, path,
 				 (uint64_t)((flags & REOPEN) | O_CREAT | O_EXCL | O_NOFOLLOW |
 					    O_NOCTTY),
 				 mode & NEW_MODE);
-	hold_no_more(&held);
+	fd_hold_no_more(&held);
 	if (r >= 0 && fstat(r, st) < 0) {
 		close(r);
 		r = -EACCES;
@@ -245,7 +213,7 @@ static int create(int dir, const char *path, int flags, uint64_t mode, struct st
 
 static int open_found(int found, int flags, struct stat *st)
 {
-	int r = check_found(found, false, st);
+	int r = sys_check_found(found, false, st);
 
 	if (!r && (flags & O_CREAT) && (flags & O_EXCL))
 		r = -EEXIST;
@@ -264,7 +232,7 @@ static int open_vetted(int dir, const char *path, int flags, uint64_t mode, stru
 
 	/* Not there, but there when it is to be made: others made it.  Or it is a dead link. */
 	for (int tries = 0; r == -EEXIST && tries < 8; tries++) {
-		int found = open_beneath(dir, path, look, 0);
+		int found = sys_open_beneath(dir, path, look, 0);
 
 		if (found >= 0)
 			return open_found(found, flags, st);
@@ -280,12 +248,13 @@ static int open_vetted(int dir, const char *path, int flags, uint64_t mode, stru
 long sys_do_openat(struct sys_call *c)
 {
 	int flags = sys_int(c, 2), mode = flags & O_ACCMODE, fd, r;
+	uint64_t create = c->arg[3] & ~(uint64_t)c->ctx->umask;
 	unsigned rights = c->fd.rights;
 	struct fd_object *o;
 	struct stat st;
 
 	/* How long it takes is the file system's business; a kill does not interrupt it. */
-	fd = open_vetted(c->fd.obj->host, c->u.path, flags, c->arg[3], &st);
+	fd = open_vetted(c->fd.obj->host, c->u.path, flags, create, &st);
 	if (fd < 0)
 		return fd;
 	r = fd_object_adopt(fd, S_ISDIR(st.st_mode) ? FD_DIRECTORY : FD_FILE, &o);
@@ -297,36 +266,8 @@ long sys_do_openat(struct sys_call *c)
 	else if (mode == O_WRONLY)
 		rights &= ~STHREAD_FD_READ;
 	/*
-	 * A directory opened inside is again one to open beneath, but not for writing: that takes
-	 * the grant itself.
+	 * A directory opened inside is again one to open beneath, but not for writing or making
+	 * names: that takes the grant itself.
 	 */
-	return fdtab_open(&c->ctx->fds, o, rights, S_ISDIR(st.st_mode));
-}
-
-/* ---- newfstatat ---- */
-
-int sys_check_newfstatat(struct sys_call *c)
-{
-	if (!c->u.path[0])
-		return sys_int(c, 3) & AT_EMPTY_PATH ? 0 : -ENOENT;
-	if (!c->fd.dir)
-		return -ENOTDIR;
-	return c->fd.obj->barred ? -EACCES : 0;
-}
-
-long sys_do_newfstatat(struct sys_call *c)
-{
-	int fd, r, follow = sys_int(c, 3) & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
-	struct stat st;
-
-	if (!c->u.path[0])
-		return sys_do_fstat(c);
-	fd = open_beneath(c->fd.obj->host, c->u.path, (uint64_t)(O_PATH | follow), 0);
-	if (fd < 0)
-		return fd;
-	r = check_found(fd, follow != 0, &st);
-	if (!r)
-		memcpy(c->result.bytes, &st, sizeof(st));
-	close(fd);
-	return r;
+	return fdtab_open(&c->ctx->fds, o, rights & ~STHREAD_FD_MAKE, S_ISDIR(st.st_mode));
 }

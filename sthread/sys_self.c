@@ -11,10 +11,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
+#include <sys/times.h>
 #include <sys/utsname.h>
+#include <time.h>
 
 long sys_do_nothing(struct sys_call *c)
 {
@@ -40,6 +43,30 @@ long sys_do_access(struct sys_call *c)
 	return -EACCES;
 }
 
+long sys_do_perm(struct sys_call *c)
+{
+	(void)c;
+	return -EPERM;
+}
+
+long sys_do_noent(struct sys_call *c)
+{
+	(void)c;
+	return -ENOENT;
+}
+
+long sys_do_intr(struct sys_call *c)
+{
+	(void)c;
+	return -EINTR;
+}
+
+long sys_do_child(struct sys_call *c)
+{
+	(void)c;
+	return -ECHILD;
+}
+
 /* ---- identity ---- */
 
 long sys_do_getpid(struct sys_call *c)
@@ -56,6 +83,71 @@ long sys_do_uid(struct sys_call *c)
 {
 	(void)c;
 	return SYS_UID;
+}
+
+/* getresuid, getresgid */
+long sys_do_ids(struct sys_call *c)
+{
+	const uint32_t id = SYS_UID;
+
+	for (unsigned i = 0; i < c->outs; i++)
+		memcpy(i ? (void *)c->more[i - 1] : c->result.bytes, &id, sizeof(id));
+	return 0;
+}
+
+/* Cut to what there is room for, as on any Linux. */
+static int set_name(struct sys_call *c, dune_gva_t at)
+{
+	char *name = (char *)c->in.bytes;
+	int r = uaccess_str(&c->ctx->mem, name, at, sizeof(c->ctx->name));
+
+	if (r == -ENAMETOOLONG)
+		r = uaccess_copy_in(&c->ctx->mem, name, at, sizeof(c->ctx->name) - 1);
+	if (r < 0)
+		return r;
+	r = (int)strnlen(name, sizeof(c->ctx->name) - 1);
+	memset(name + r, 0, sizeof(c->ctx->name) - (size_t)r);
+	return 0;
+}
+
+int sys_check_prctl(struct sys_call *c)
+{
+	dune_gva_t at = dune_gva(c->arg[1]);
+
+	switch (sys_int(c, 0)) {
+	case PR_SET_NAME:
+		return set_name(c, at);
+	case PR_GET_NAME:
+		return sys_add_out(c, at, sizeof(c->ctx->name), c->ctx->name);
+	default:
+		return -EINVAL;
+	}
+}
+
+long sys_do_prctl(struct sys_call *c)
+{
+	if (sys_int(c, 0) == PR_SET_NAME)
+		memcpy(c->ctx->name, c->in.bytes, sizeof(c->ctx->name));
+	else
+		c->out[0].len = sizeof(c->ctx->name);
+	return 0;
+}
+
+/* To ask, with all bits set; and to stay what it is. */
+int sys_check_personality(struct sys_call *c)
+{
+	uint32_t want = (uint32_t)c->arg[0];
+
+	return want && want != UINT32_MAX ? -EPERM : 0;
+}
+
+/* Nobody sees the names that it makes but by the file system: so this is its own. */
+long sys_do_umask(struct sys_call *c)
+{
+	int before = c->ctx->umask;
+
+	c->ctx->umask = sys_int(c, 0) & 0777;
+	return before;
 }
 
 long sys_do_uname(struct sys_call *c)
@@ -111,6 +203,79 @@ long sys_do_getaffinity(struct sys_call *c)
 	c->result.word[0] = 1;
 	c->out[0].len = sizeof(uint64_t);
 	return sizeof(uint64_t);
+}
+
+int sys_check_self(struct sys_call *c)
+{
+	return c->arg[0] && !is_self(c->ctx, sys_int(c, 0)) ? -ESRCH : 0;
+}
+
+/* sched_get_priority_min: that of the ordinary policy is 0. */
+long sys_do_sched_priority(struct sys_call *c)
+{
+	return sys_int(c, 0) ? -EINVAL : 0;
+}
+
+/* getpriority() of nice 0, as the kernel says it. */
+long sys_do_nice(struct sys_call *c)
+{
+	(void)c;
+	return 20;
+}
+
+/* It is one thread: nothing is supported because nothing is needed. */
+long sys_do_membarrier(struct sys_call *c)
+{
+	return sys_int(c, 0) ? -EINVAL : 0;
+}
+
+/* The thread's own; what else the host counts is the whole master's. */
+static int thread_usage(struct rusage *u)
+{
+	return getrusage(RUSAGE_THREAD, u) < 0 ? -errno : 0;
+}
+
+long sys_do_getrusage(struct sys_call *c)
+{
+	struct rusage host, *u = (struct rusage *)c->result.word;
+	int r;
+
+	switch (sys_int(c, 0)) {
+	case RUSAGE_SELF:
+	case RUSAGE_THREAD:
+		r = thread_usage(&host);
+		if (r)
+			return r;
+		u->ru_utime = host.ru_utime;
+		u->ru_stime = host.ru_stime;
+		return 0;
+	case RUSAGE_CHILDREN:
+		return 0; /* it has none */
+	default:
+		return -EINVAL;
+	}
+}
+
+static clock_t ticks(const struct timeval *t)
+{
+	return (clock_t)(t->tv_sec * 100 + t->tv_usec / 10000); /* USER_HZ */
+}
+
+long sys_do_times(struct sys_call *c)
+{
+	struct tms *t = (struct tms *)c->result.word;
+	struct timespec now;
+	struct rusage u;
+	int r = thread_usage(&u);
+
+	if (r)
+		return r;
+	if (c->outs) {
+		t->tms_utime = ticks(&u.ru_utime);
+		t->tms_stime = ticks(&u.ru_stime);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 100 + now.tv_nsec / 10000000;
 }
 
 static uint64_t memory_limit(const struct sys_ctx *ctx)

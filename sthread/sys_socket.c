@@ -2,8 +2,8 @@
 /*
  * sys_socket.c - system calls on granted sockets.  World: host.
  *
- * A compartment talks through sockets that it was given and reaches nobody else: no destination
- * addresses, no ancillary data, no descriptors by message, no zero copy (which would keep pages
+ * A compartment talks through sockets that it was given or made, and reaches nobody but whom its
+ * policy names (sys_connect.c): no other destination addresses, no ancillary data, no descriptors by message, no zero copy (which would keep pages
  * after the call), listed options.
  */
 #include "sthread/sys_calls.h"
@@ -18,15 +18,25 @@
 
 int sys_check_sendto(struct sys_call *c)
 {
-	if (c->arg[4])
-		return -EACCES; /* a destination of its own choice */
-	return sys_check_transfer(c);
+	int r = c->arg[4] ? sys_check_destination(c) : 0;
+
+	return r ? r : sys_check_transfer(c);
 }
 
-/* sendto and sendmsg: both are spans to a connected socket by now. */
+int sys_check_sendmsg(struct sys_call *c)
+{
+	int r = c->in_len ? sys_check_destination(c) : 0;
+
+	return r ? r : sys_check_transfer(c);
+}
+
+/* sendto and sendmsg: both are spans, and perhaps an address, by now. */
 long sys_do_send(struct sys_call *c)
 {
-	const struct msghdr m = { .msg_iov = c->spans.iov, .msg_iovlen = c->spans.n };
+	const struct msghdr m = { .msg_name = c->in_len ? c->in.bytes : NULL,
+				  .msg_namelen = c->in_len,
+				  .msg_iov = c->spans.iov,
+				  .msg_iovlen = c->spans.n };
 	int flags = sys_int(c, c->entry->arg[1].kind == ARG_MSG_IN ? 2 : 3);
 
 	return SYS_RETRY(c, sendmsg(c->fd.obj->host, &m, flags | MSG_NOSIGNAL));
@@ -40,7 +50,7 @@ int sys_check_recvfrom(struct sys_call *c)
 	return c->outs && !(c->fd.rights & STHREAD_FD_STAT) ? -EPERM : sys_check_transfer(c);
 }
 
-static void socklen_out(struct sys_call *c, socklen_t actual)
+void sys_socklen_out(struct sys_call *c, socklen_t actual)
 {
 	c->out[0].len = actual < c->out[0].cap ? actual : c->out[0].cap;
 	c->socklen = actual;
@@ -58,7 +68,7 @@ long sys_do_recvfrom(struct sys_call *c)
 	}
 	r = SYS_RETRY(c, recvmsg(c->fd.obj->host, &m, sys_int(c, 3)));
 	if (r >= 0 && c->outs)
-		socklen_out(c, m.msg_namelen);
+		sys_socklen_out(c, m.msg_namelen);
 	return r;
 }
 
@@ -97,7 +107,7 @@ long sys_do_getsockname(struct sys_call *c)
 
 	if (getsockname(c->fd.obj->host, (struct sockaddr *)&c->result.addr, &len) < 0)
 		return -errno;
-	socklen_out(c, len);
+	sys_socklen_out(c, len);
 	return 0;
 }
 
@@ -107,7 +117,7 @@ long sys_do_getpeername(struct sys_call *c)
 
 	if (getpeername(c->fd.obj->host, (struct sockaddr *)&c->result.addr, &len) < 0)
 		return -errno;
-	socklen_out(c, len);
+	sys_socklen_out(c, len);
 	return 0;
 }
 
@@ -115,6 +125,7 @@ long sys_do_getpeername(struct sys_call *c)
 
 #define GET 1u
 #define SET 2u
+#define OWN 4u /* of sockets that were made inside; others do not have it */
 
 static const struct sockopt {
 	int level, name;
@@ -130,6 +141,7 @@ static const struct sockopt {
 	{ SOL_SOCKET, SO_RCVBUF, GET, sizeof(int) },
 	{ SOL_SOCKET, SO_LINGER, GET,
 	  sizeof(struct linger) }, /* set, it would make the master's close() wait */
+	{ SOL_SOCKET, SO_REUSEADDR, GET | SET | OWN, sizeof(int) },
 	{ SOL_SOCKET, SO_KEEPALIVE, GET | SET, sizeof(int) },
 	{ SOL_SOCKET, SO_RCVLOWAT, GET | SET, sizeof(int) },
 	{ SOL_SOCKET, SO_RCVTIMEO, GET | SET, sizeof(struct timeval) },
@@ -163,16 +175,19 @@ static int check_level(int fd, int level)
 
 int sys_check_sockopt(struct sys_call *c)
 {
-	unsigned want = c->entry->arg[3].kind == ARG_OPT_IN ? SET : GET;
+	bool set = c->entry->arg[3].kind == ARG_OPT_IN;
+	unsigned want = set ? SET : GET;
 
 	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		const struct sockopt *o = &options[i];
 
 		if (o->level != sys_int(c, 1) || o->name != sys_int(c, 2))
 			continue;
+		if ((o->may & OWN) && !c->fd.obj->own)
+			break;
 		if (!(o->may & want))
 			return -EPERM;
-		if (want == SET && c->in_len != o->size)
+		if (set && c->in_len != o->size)
 			return -EINVAL;
 		return check_level(c->fd.obj->host, o->level);
 	}
@@ -185,7 +200,7 @@ long sys_do_getsockopt(struct sys_call *c)
 
 	if (getsockopt(c->fd.obj->host, sys_int(c, 1), sys_int(c, 2), c->result.bytes, &len) < 0)
 		return -errno;
-	socklen_out(c, len);
+	sys_socklen_out(c, len);
 	return 0;
 }
 

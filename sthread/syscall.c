@@ -18,6 +18,10 @@ int sys_begin(struct sys_ctx *ctx)
 	ctx->value = 0;
 	ctx->limit = STHREAD_LIMIT_MEMORY;
 	ctx->calls = 0;
+	ctx->holding = false;
+	ctx->umask = 0;
+	memset(ctx->name, 0, sizeof(ctx->name));
+	atomic_store(&ctx->revoke, 0);
 	ctx->message_len = 0;
 	memset(ctx->message, 0, sizeof(ctx->message)); /* all of it goes into the result */
 	return fdtab_load(&ctx->fds, ctx->policy->grant, ctx->policy->n,
@@ -34,9 +38,26 @@ void sys_ctx_fini(struct sys_ctx *ctx)
 	fdtab_fini(&ctx->fds);
 }
 
-bool sys_stopping(const struct sys_ctx *ctx)
+static bool killed(const struct sys_ctx *ctx)
 {
 	return ctx->stop && atomic_load_explicit(ctx->stop, memory_order_acquire);
+}
+
+void sys_attend(struct sys_ctx *ctx)
+{
+	uint64_t file = atomic_load(&ctx->revoke);
+
+	if (!file)
+		return;
+	fdtab_revoke(&ctx->fds, file);
+	atomic_store(&ctx->revoke, 0);
+}
+
+bool sys_stopping(struct sys_ctx *ctx)
+{
+	if (!ctx->holding)
+		sys_attend(ctx);
+	return killed(ctx) || atomic_load(&ctx->revoke);
 }
 
 long sys_ended(struct sys_ctx *ctx, enum sthread_end end, uint64_t value)
@@ -107,7 +128,10 @@ static long run_call(struct sys_ctx *ctx, const struct sys_entry *entry, const s
 {
 	const uint64_t arg[6] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9 };
 	struct sys_call c;
-	long result = sys_decode(ctx, entry, arg, &c);
+	long result;
+
+	ctx->holding = entry->class == SYS_OUTSIDE;
+	result = sys_decode(ctx, entry, arg, &c);
 
 	if (!result) {
 		int r;
@@ -118,6 +142,25 @@ static long run_call(struct sys_ctx *ctx, const struct sys_entry *entry, const s
 			result = r;
 	}
 	sys_release(&c);
+	ctx->holding = false;
+	return result;
+}
+
+/*
+ * A descriptor is taken back when no call is under way that may use it.  One that was ended for
+ * that did nothing yet: it is decoded again, as if it came now.
+ */
+static long run_calls(struct sys_ctx *ctx, const struct sys_entry *entry, const struct dune_frame *f)
+{
+	bool again;
+	long result;
+
+	do {
+		sys_attend(ctx);
+		result = run_call(ctx, entry, f);
+		again = result == -EINTR && atomic_load(&ctx->revoke) && !killed(ctx);
+	} while (again);
+	sys_attend(ctx);
 	return result;
 }
 
@@ -154,7 +197,9 @@ enum sys_outcome sys_dispatch(struct sys_ctx *ctx, struct dune_frame *frame)
 		frame->rax = (uint64_t)-ENOSYS;
 		return SYS_RESUME;
 	}
-	result = run_call(ctx, &sys_table[index], frame);
+	result = policy_arguments(ctx->policy, index, frame) ?
+			 run_calls(ctx, &sys_table[index], frame) :
+			 -EPERM;
 done:
 	if (result == SYS_PERFORM_END)
 		return SYS_END;

@@ -56,6 +56,11 @@ struct sys_ctx {
 	/* The library's own calls: hostcall_serve(). */
 	long (*host_call)(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
 	const atomic_bool *stop;        /* true: a kill is pending, nothing blocks.  May be NULL */
+	/*
+	 * Not 0: the descriptors of this open file (fd_object.file) are taken back.  Set by another
+	 * thread, which then signals this one until it is 0 again.
+	 */
+	_Atomic uint64_t revoke;
 
 	/* The run's own; sys_begin() resets them. */
 	struct fdtab fds;
@@ -63,6 +68,9 @@ struct sys_ctx {
 	uint64_t value;
 	enum sthread_limit limit;
 	uint64_t calls;                 /* system calls dispatched */
+	bool holding;                   /* a call is under way that may use host descriptors */
+	int umask;
+	char name[16];                  /* prctl(PR_SET_NAME) */
 	unsigned message_len;           /* of message */
 	char message[STHREAD_MESSAGE];  /* last text to a descriptor 2 not granted; raw, with NUL */
 };
@@ -86,6 +94,12 @@ void sys_ctx_fini(struct sys_ctx *ctx);
  * with -EINTR.
  */
 enum sys_outcome sys_dispatch(struct sys_ctx *ctx, struct dune_frame *frame);
+
+/*
+ * By the thread that runs the compartment, between calls: takes back what another thread asked for
+ * in ctx->revoke.
+ */
+void sys_attend(struct sys_ctx *ctx);
 
 /*
  * Calls whose answer is constant for a run, for dune_space_answer(); those the policy denies are
@@ -121,12 +135,16 @@ enum sys_arg_kind {
 	ARG_OPT_IN,     /* at most `size` bytes: copied; length in argument `len` */
 	ARG_VAR_OUT,    /* result of at most `size` bytes; argument `len` points to its length */
 	ARG_SOCKLEN,    /* socklen_t *, in and out */
+	ARG_ARRAY_OUT,  /* elements of `size` bytes, as many as fit into u.bytes; count in argument `len` */
+	ARG_OFFSET,     /* off_t *, in and out */
+	ARG_FDSET,      /* fd_set *, in and out; numbers in it in argument `len` */
+	ARG_MMSG,       /* struct mmsghdr[]: made sure of; each is decoded in its turn.  Count in `len` */
 };
 
 struct sys_arg {
 	uint8_t kind;
 	uint8_t len;            /* argument that holds the length or count */
-	uint8_t rights;         /* STHREAD_FD_* */
+	uint16_t rights;        /* STHREAD_FD_* */
 	bool null;              /* NULL is fine, and means none */
 	uint32_t size;
 	uint64_t allowed;
@@ -150,6 +168,9 @@ struct sys_entry {
 };
 #define SYS_PERFORM_END LONG_MIN
 
+/* Of the argument the lower half counts, as a signed number. */
+bool sys_is_int(const struct sys_arg *a);
+
 extern const struct sys_entry sys_table[];
 extern const unsigned sys_table_len;
 /* Index in the table; negative: no such call. */
@@ -163,7 +184,9 @@ static inline enum sthread_action sys_default_action(unsigned index)
 /* ---- one call, decoded ---- */
 
 #define SYS_POLLFDS 256
-#define SYS_OUTS 2
+#define SYS_OUTS 4
+#define SYS_FDSET 1024 /* numbers that an fd_set holds */
+#define SYS_MMSG 64 /* messages of one call; more are for the next */
 
 struct sys_out {
 	dune_gva_t at;          /* made sure of for `cap` bytes */
@@ -176,30 +199,40 @@ struct sys_call {
 	struct sys_ctx *ctx;
 	const struct sys_entry *entry;
 	uint64_t arg[6];                /* int arguments are sign-extended */
-	struct fd_entry fd;             /* ARG_FD, ARG_DIRFD; obj NULL: none */
+	struct fd_entry fd;             /* the first ARG_FD or ARG_DIRFD; obj NULL: none */
+	struct fd_entry fd2;            /* the second */
 	bool partial;                   /* the spans hold only a beginning of what was asked for */
 	unsigned in_len;                /* of in; 0: it was NULL */
 	unsigned outs;
 	struct sys_out out[SYS_OUTS];   /* in the order of the arguments; not there for NULL */
 	union {
-		unsigned char bytes[64];
-		uint64_t word[8];
+		unsigned char bytes[128];
+		uint64_t word[16];
 	} in;                           /* ARG_STRUCT_IN, ARG_OPT_IN */
 	union {
 		unsigned char bytes[512];
 		uint64_t word[64];
 		struct sockaddr_storage addr;
+		uint64_t set[3][SYS_FDSET / 64]; /* ARG_FDSET */
 	} result;                       /* of out[0] */
-	unsigned char second[16];       /* of out[1] */
+	uint64_t more[SYS_OUTS - 1][2]; /* of out[1] and so on */
+	int64_t offset[2];              /* ARG_OFFSET, as copied in, and as it goes out */
+	unsigned offsets, paths;
 	struct msghdr msg;              /* ARG_MSG_*: the compartment's own, as copied */
 	uint32_t socklen;               /* ARG_SOCKLEN, as copied in, and as it goes out */
 	struct uspans spans;
 	union {
-		char path[PATH_MAX];
-		unsigned char bytes[PATH_MAX];
+		struct {
+			char path[PATH_MAX];            /* the first ARG_PATH */
+			union {
+				char path2[PATH_MAX];   /* the second */
+				unsigned char bytes[PATH_MAX];
+			};
+		};
 		struct {
 			struct pollfd fd[SYS_POLLFDS];  /* with host descriptors */
 			int number[SYS_POLLFDS];        /* theirs inside */
+			unsigned n;
 		} poll;
 	} u;
 };
@@ -214,8 +247,11 @@ void sys_release(struct sys_call *c);
 /* For the check functions: a place for a result, made sure of.  Its length is set by perform. */
 int sys_add_out(struct sys_call *c, dune_gva_t at, uint32_t cap, const void *from);
 
-/* For the perform functions. */
-bool sys_stopping(const struct sys_ctx *ctx);
+/*
+ * For the perform functions, after EINTR: give up.  Either a kill is pending, or a descriptor is to
+ * be taken back; then the call is decoded again, and made if it still may be.
+ */
+bool sys_stopping(struct sys_ctx *ctx);
 /* Gives SYS_PERFORM_END. */
 long sys_ended(struct sys_ctx *ctx, enum sthread_end end, uint64_t value);
 static inline int sys_int(const struct sys_call *c, unsigned i)

@@ -40,7 +40,7 @@ static int decode_fd(struct sys_call *c, const struct sys_arg *a, int number)
 		return -EBADF;
 	if ((e->rights & a->rights) != a->rights)
 		return -EPERM;
-	c->fd = *e;
+	*(c->fd.obj ? &c->fd2 : &c->fd) = *e;
 	return 0;
 }
 
@@ -93,8 +93,21 @@ static int decode_iov(struct sys_call *c, dune_gva_t at, uint64_t count, bool wr
 	return 0;
 }
 
+static int decode_in(struct sys_call *c, dune_gva_t at, uint64_t len, uint32_t max)
+{
+	int r;
+
+	if (len > max)
+		return -EINVAL;
+	assert(max <= sizeof(c->in));
+	r = uaccess_copy_in(&c->ctx->mem, c->in.bytes, at, len);
+	if (!r)
+		c->in_len = (unsigned)len;
+	return r;
+}
+
 /*
- * sendmsg: no name, no control data.  recvmsg: a name if wanted; control data is never delivered,
+ * sendmsg: no control data; a name is copied, for the call's own check.  recvmsg: a name if wanted; control data is never delivered,
  * as if there were no room for it (MSG_CTRUNC), and descriptors that come with a message are
  * dropped by the kernel.
  */
@@ -106,8 +119,12 @@ static int decode_msg(struct sys_call *c, dune_gva_t at, bool write)
 
 	if (r)
 		return r;
-	if (!write && m->msg_name && m->msg_namelen)
-		return -EACCES;
+	if (!write && m->msg_name && m->msg_namelen) {
+		r = decode_in(c, dune_gva((uintptr_t)m->msg_name), (unsigned)m->msg_namelen,
+			      sizeof(c->in));
+		if (r)
+			return r;
+	}
 	if (!write && m->msg_controllen)
 		return -EINVAL;
 	if (write && m->msg_name) {
@@ -152,25 +169,12 @@ static int decode_poll(struct sys_call *c, dune_gva_t at, uint64_t count)
 	return 0;
 }
 
-static int decode_in(struct sys_call *c, dune_gva_t at, uint64_t len, uint32_t max)
-{
-	int r;
-
-	if (len > max)
-		return -EINVAL;
-	assert(max <= sizeof(c->in));
-	r = uaccess_copy_in(&c->ctx->mem, c->in.bytes, at, len);
-	if (!r)
-		c->in_len = (unsigned)len;
-	return r;
-}
-
 static int decode_struct_out(struct sys_call *c, dune_gva_t at, uint32_t size)
 {
-	void *from = c->outs ? (void *)c->second : c->result.bytes;
+	void *from = c->outs ? (void *)c->more[c->outs - 1] : c->result.bytes;
 	int r;
 
-	assert(size <= (c->outs ? sizeof(c->second) : sizeof(c->result)));
+	assert(size <= (c->outs ? sizeof(c->more[0]) : sizeof(c->result)));
 	r = sys_add_out(c, at, size, from);
 	if (r)
 		return r;
@@ -199,6 +203,58 @@ static int decode_bytes_out(struct sys_call *c, dune_gva_t at, uint64_t len, uin
 	uint32_t cap = len < max ? (uint32_t)len : max;
 
 	return sys_add_out(c, at, cap, max <= sizeof(c->result) ? c->result.bytes : c->u.bytes);
+}
+
+static int decode_path(struct sys_call *c, dune_gva_t at)
+{
+	int r = uaccess_str(&c->ctx->mem, c->paths++ ? c->u.path2 : c->u.path, at,
+			    sizeof(c->u.path));
+
+	return r < 0 ? r : 0;
+}
+
+static int decode_array_out(struct sys_call *c, dune_gva_t at, int count, uint32_t size)
+{
+	uint32_t most = sizeof(c->u.bytes) / size;
+
+	if (count <= 0)
+		return -EINVAL;
+	return sys_add_out(c, at, size * ((uint32_t)count < most ? (uint32_t)count : most),
+			   c->u.bytes);
+}
+
+static int decode_offset(struct sys_call *c, dune_gva_t at)
+{
+	int64_t *o = &c->offset[c->offsets++];
+	int r = uaccess_copy_in(&c->ctx->mem, o, at, sizeof(*o));
+
+	if (!r)
+		r = sys_add_out(c, at, sizeof(*o), o);
+	if (!r)
+		c->out[c->outs - 1].len = sizeof(*o);
+	return r;
+}
+
+/* The sets are the arguments after their length. */
+static int decode_fdset(struct sys_call *c, dune_gva_t at, int numbers, unsigned set)
+{
+	size_t len = ((size_t)numbers + 63) / 64 * 8;
+	int r;
+
+	if (numbers < 0 || numbers > SYS_FDSET)
+		return -EINVAL;
+	r = uaccess_copy_in(&c->ctx->mem, c->result.set[set], at, len);
+	if (!r)
+		r = sys_add_out(c, at, (uint32_t)len, c->result.set[set]);
+	if (!r)
+		c->out[c->outs - 1].len = (uint32_t)len;
+	return r;
+}
+
+static int decode_mmsg(struct sys_call *c, dune_gva_t at, unsigned count)
+{
+	return uaccess_prepare_out(&c->ctx->mem, at,
+				   sizeof(struct mmsghdr) * (count < SYS_MMSG ? count : SYS_MMSG));
 }
 
 static int decode_arg(struct sys_call *c, const struct sys_arg *a, unsigned i)
@@ -230,11 +286,8 @@ static int decode_arg(struct sys_call *c, const struct sys_arg *a, unsigned i)
 		return decode_buffer(c, at, len, true);
 	case ARG_BYTES_OUT:
 		return decode_bytes_out(c, at, len, a->size);
-	case ARG_PATH: {
-		int r = uaccess_str(&c->ctx->mem, c->u.path, at, sizeof(c->u.path));
-
-		return r < 0 ? r : 0;
-	}
+	case ARG_PATH:
+		return decode_path(c, at);
 	case ARG_STRUCT_IN:
 		return decode_in(c, at, a->size, a->size);
 	case ARG_OPT_IN:
@@ -253,11 +306,19 @@ static int decode_arg(struct sys_call *c, const struct sys_arg *a, unsigned i)
 		return decode_poll(c, at, len);
 	case ARG_VAR_OUT:
 		return decode_var_out(c, at, dune_gva(len), a->size);
+	case ARG_ARRAY_OUT:
+		return decode_array_out(c, at, (int)len, a->size);
+	case ARG_OFFSET:
+		return decode_offset(c, at);
+	case ARG_FDSET:
+		return decode_fdset(c, at, (int)len, i - a->len - 1);
+	case ARG_MMSG:
+		return decode_mmsg(c, at, (unsigned)len);
 	}
 	return -ENOSYS; /* a kind that this decoder does not know */
 }
 
-static bool is_int(const struct sys_arg *a)
+bool sys_is_int(const struct sys_arg *a)
 {
 	switch (a->kind) {
 	case ARG_VALUE:
@@ -281,14 +342,17 @@ int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_
 	c->entry = entry;
 	c->fd.obj = NULL;
 	c->fd.rights = 0;
+	c->fd2 = c->fd;
 	c->partial = false;
 	c->in_len = 0;
 	c->outs = 0;
+	c->offsets = 0;
+	c->paths = 0;
 	c->u.path[0] = '\0';
 	uspans_init(&c->spans);
 	for (unsigned i = 0; i < 6;
 	     i++) /* an int's upper half is undefined in the calling convention */
-		c->arg[i] = is_int(&entry->arg[i]) ? (uint64_t)(int64_t)(int)arg[i] : arg[i];
+		c->arg[i] = sys_is_int(&entry->arg[i]) ? (uint64_t)(int64_t)(int)arg[i] : arg[i];
 	for (unsigned i = 0; i < 6 && !r && entry->arg[i].kind != ARG_NONE; i++)
 		r = decode_arg(c, &entry->arg[i], i);
 	if (!r && entry->check)

@@ -445,7 +445,7 @@ static void commands(void)
 	CHECK_EQ(CALL(__NR_fcntl, fd, F_GETFD), FD_CLOEXEC);
 	CHECK_OK(CALL(__NR_fcntl, fd, F_SETFD, 0));
 	CHECK_ERR(CALL(__NR_fcntl, fd, F_SETFL, O_NONBLOCK), -EPERM);
-	CHECK_ERR(CALL(__NR_fcntl, fd, F_DUPFD, 0), -EINVAL);
+	CHECK_ERR(CALL(__NR_fcntl, fd, F_SETLEASE, 0), -EINVAL);
 	CHECK_ERR(CALL(__NR_fcntl, fd, F_SETOWN, getpid()), -EINVAL);
 	CHECK_ERR(CALL(__NR_fcntl, fd, F_SETSIG, SIGKILL), -EINVAL);
 	CHECK_EQ(write(pipefd[1], "abc", 3), 3);

@@ -16,7 +16,7 @@
 #include "tests/unit/syscall_fake.h"
 
 /* That a directory can have. */
-#define ALL_RIGHTS (STHREAD_FD_ALL & ~(STHREAD_FD_SOCKOPT | STHREAD_FD_SHUTDOWN))
+#define ALL_RIGHTS (STHREAD_FD_ALL & ~(STHREAD_FD_SOCKOPT | STHREAD_FD_SHUTDOWN | STHREAD_FD_ACCEPT | STHREAD_FD_CONNECT))
 
 static char root[] = "/tmp/sthread-XXXXXX";
 static int dir;

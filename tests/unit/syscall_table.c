@@ -21,6 +21,9 @@ static bool is_buffer(const struct sys_arg *a)
 	case ARG_IOV_OUT:
 	case ARG_POLL:
 	case ARG_OPT_IN:
+	case ARG_ARRAY_OUT:
+	case ARG_FDSET:
+	case ARG_MMSG:
 		return true;
 	default:
 		return false;
@@ -31,7 +34,7 @@ static bool has_pointer(const struct sys_arg *a)
 {
 	return is_buffer(a) || a->kind == ARG_PATH || a->kind == ARG_STRUCT_IN ||
 	       a->kind == ARG_STRUCT_OUT || a->kind == ARG_MSG_IN || a->kind == ARG_MSG_OUT ||
-	       a->kind == ARG_VAR_OUT;
+	       a->kind == ARG_VAR_OUT || a->kind == ARG_OFFSET;
 }
 
 static void check_arg(const struct sys_entry *e, unsigned i)
@@ -55,14 +58,17 @@ static void check_arg(const struct sys_entry *e, unsigned i)
 	if (a->kind == ARG_FLAGS || a->kind == ARG_VALUE)
 		CHECK_MSG(a->allowed, "%s: argument %u allows nothing", e->name, i);
 	if (a->kind == ARG_STRUCT_IN || a->kind == ARG_STRUCT_OUT || a->kind == ARG_BYTES_OUT ||
-	    a->kind == ARG_OPT_IN || a->kind == ARG_VAR_OUT)
+	    a->kind == ARG_OPT_IN || a->kind == ARG_VAR_OUT || a->kind == ARG_ARRAY_OUT)
 		CHECK_MSG(a->size, "%s: argument %u has no size", e->name, i);
 	if (a->kind == ARG_STRUCT_IN || a->kind == ARG_OPT_IN)
 		CHECK_LE(a->size, sizeof(((struct sys_call *)0)->in));
 	if (a->kind == ARG_STRUCT_OUT || a->kind == ARG_VAR_OUT)
 		CHECK_LE(a->size, sizeof(((struct sys_call *)0)->result));
 	if (a->kind == ARG_BYTES_OUT)
-		CHECK_LE(a->size, sizeof(((struct sys_call *)0)->u));
+		CHECK_LE(a->size, sizeof(((struct sys_call *)0)->u.bytes));
+	/* Sets lie one behind the other, where select() of the host has them. */
+	if (a->kind == ARG_FDSET)
+		CHECK(i >= 1 && i <= 3 && a->len == 0);
 	CHECK_EQ(a->rights & ~STHREAD_FD_ALL, 0);
 }
 
@@ -85,29 +91,36 @@ static void check_lengths(const struct sys_entry *e)
 
 static void consistent(void)
 {
-	unsigned outs, fds, spans;
+	unsigned outs, fds, paths, offsets, spans;
 
 	CHECK_LE(sys_table_len, POLICY_CALLS);
-	CHECK_GE(sys_table_len, 60);
+	CHECK_GE(sys_table_len, 115);
 	for (unsigned i = 0; i < sys_table_len; i++) {
 		const struct sys_entry *e = &sys_table[i];
 
 		CHECK(e->name && e->perform);
 		CHECK_EQ(sys_index(e->nr), (int)i);
-		outs = fds = spans = 0;
+		outs = fds = paths = offsets = spans = 0;
 		for (unsigned k = 0; k < 6; k++) {
 			uint8_t kind = e->arg[k].kind;
 
 			check_arg(e, k);
 			fds += kind == ARG_FD || kind == ARG_DIRFD;
-			outs += kind == ARG_STRUCT_OUT || kind == ARG_BYTES_OUT ? 1 :
-				kind == ARG_VAR_OUT || kind == ARG_MSG_OUT	? 2 :
-										  0;
+			paths += kind == ARG_PATH;
+			offsets += kind == ARG_OFFSET;
+			outs += kind == ARG_VAR_OUT || kind == ARG_MSG_OUT ? 2 :
+				kind == ARG_STRUCT_OUT || kind == ARG_BYTES_OUT ||
+						kind == ARG_ARRAY_OUT || kind == ARG_OFFSET ||
+						kind == ARG_FDSET ?
+								     1 :
+								     0;
 			spans += kind == ARG_IN || kind == ARG_OUT || kind == ARG_IOV_IN ||
 				 kind == ARG_IOV_OUT;
 		}
 		CHECK_LE(outs, SYS_OUTS);
-		CHECK_LE(fds, 1);
+		CHECK_LE(fds, 2);
+		CHECK_LE(paths, 2);
+		CHECK_LE(offsets, 2);
 		CHECK_LE(spans, 1);
 		check_lengths(e);
 		for (unsigned k = 0; k < i; k++)
@@ -185,6 +198,8 @@ static void bad_pointers(struct sthread_policy *all, int fd, int dir)
 					arg[j] = kind == ARG_FD	   ? (uint64_t)fd :
 						 kind == ARG_DIRFD ? (uint64_t)dir :
 						 kind == ARG_SIZE  ? 8 :
+						 kind == ARG_VALUE ? (uint64_t)__builtin_ctzll(
+									     e->arg[j].allowed) :
 						 kind == ARG_SOCKLEN || has_pointer(&e->arg[j]) ?
 								    FAKE_DATA :
 								    0;
@@ -305,11 +320,11 @@ static void flags(struct sthread_policy *all)
 
 static void row(const struct sys_entry *e, char *out, size_t len)
 {
-	static const char *const right[] = { "READ", "WRITE",	"SEEK",	    "STAT",
-					     "POLL", "SOCKOPT", "SHUTDOWN", "FLAGS" };
+	static const char *const right[] = { "READ",	"WRITE", "SEEK",   "STAT",    "POLL", "SOCKOPT",
+					     "SHUTDOWN", "FLAGS", "ACCEPT", "CONNECT", "MAKE", "LOCK" };
 	char rights[64] = "";
 
-	for (unsigned i = 0; i < 8; i++)
+	for (unsigned i = 0; i < sizeof(right) / sizeof(right[0]); i++)
 		if (e->arg[0].rights & (1U << i))
 			snprintf(rights + strlen(rights), sizeof(rights) - strlen(rights), "%s%s",
 				 *rights ? " " : "", right[i]);
@@ -356,7 +371,9 @@ int main(int argc, char **argv)
 	fake_reset();
 	actions();
 	CHECK_OK(sthread_policy_fd(all, fd, STHREAD_FD_ALL));
-	CHECK_OK(sthread_policy_dir(all, dir, STHREAD_FD_READ | STHREAD_FD_WRITE | STHREAD_FD_STAT));
+	CHECK_OK(sthread_policy_dir(all, dir,
+				     STHREAD_FD_READ | STHREAD_FD_WRITE | STHREAD_FD_STAT |
+					     STHREAD_FD_MAKE));
 	bad_pointers(all, fd, dir);
 	out_pages(all);
 	rights();

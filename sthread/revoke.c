@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+/*
+ * revoke.c - the master takes a descriptor back from a compartment that runs.  World: host.
+ *
+ * A table of descriptors belongs to the thread that runs the compartment, and has no lock.  So that
+ * thread is asked, in one word (sys_ctx.revoke), and woken until it has done it: out of the guest, or
+ * out of a call that waits.  It does it between two system calls, when none uses the table.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "sthread/internal.h"
+
+/* What the policy granted under this number; it may have any number inside by now. */
+static uint64_t file_of(const struct policy *p, int fd)
+{
+	unsigned at = fd_entries_search(p->grant, p->n, fd);
+
+	return at < p->n && p->grant[at].number == fd ? p->grant[at].obj->file : 0;
+}
+
+/* True: over.  A run that has not begun holds nothing yet, and is about to. */
+static bool take_back(struct sthread *st, uint64_t file, int *err)
+{
+	bool over = true;
+
+	pthread_mutex_lock(&st->lock);
+	if (atomic_load(&st->done))
+		*err = -ESRCH;
+	else if (st->lane)
+		lane_revoke(st->lane, file);
+	else
+		over = false;
+	pthread_mutex_unlock(&st->lock);
+	return over;
+}
+
+int sthread_policy_fd_revoke(struct sthread *st, int fd)
+{
+	const struct timespec nap = { .tv_nsec = 100000 };
+	int cancel, err = 0;
+	uint64_t file;
+
+	if (is_inside())
+		return -EPERM;
+	if (!st || st->forks != process.forks)
+		return -EINVAL;
+	file = file_of(st->policy, fd);
+	if (!file)
+		return -EBADF;
+	cancel = cancel_hold();
+	while (!take_back(st, file, &err))
+		nanosleep(&nap, NULL);
+	cancel_release(cancel);
+	return err;
+}
