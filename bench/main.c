@@ -228,6 +228,16 @@ static size_t find(const char *name)
 	return i;
 }
 
+/* What kind of KVM it is only the floor finds out: also where its series was not asked for. */
+static void learn_kvm(void)
+{
+	const char *why;
+	uint64_t trip;
+
+	if (facts->kvm_software < 0)
+		(void)helper_ask(&series[find("kvm.round_trip")], 1, &trip, &why);
+}
+
 static void measure(void)
 {
 	size_t a = find("sthread.call.cold.1gb"), b = find("sthread.call.cold.10mb");
@@ -250,6 +260,7 @@ static void measure(void)
 		progress(0, 1, series[i].name);
 		ask(i, planned(&series[i]));
 	}
+	learn_kvm();
 	if (isatty(STDERR_FILENO))
 		fputs("\r\033[K", stderr);
 }
@@ -335,6 +346,7 @@ static int start(void)
 			continue;
 		groups[series[i].group] = any = true;
 	}
+	groups[GROUP_FLOOR] = true;
 	if (!any) {
 		fprintf(stderr, "sthread-bench: no series of this name; see --list\n");
 		exit(2);
