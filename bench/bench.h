@@ -85,7 +85,7 @@ setup_fn setup_floor;
 sample_fn sample_round_trip;
 /* compartment.c */
 setup_fn setup_warm, setup_cow;
-sample_fn sample_call, sample_create_join, sample_syscall, sample_cow;
+sample_fn sample_call, sample_create_join, sample_syscall, sample_cow, sample_late_wall, sample_late_cpu;
 /* cold.c */
 setup_fn setup_cold, setup_10mb, setup_1gb, setup_idle;
 sample_fn sample_call_cold, sample_create_join_cold, sample_idle;

@@ -49,6 +49,14 @@ static void *nothing(void *arg)
 	return arg;
 }
 
+/* Inside. */
+static void *never_ends(void *arg)
+{
+	for (;;)
+		__asm__ volatile("");
+	return arg;
+}
+
 /* Inside: arg system calls that the master must make. */
 static void *seek(void *arg)
 {
@@ -178,6 +186,39 @@ int sample_syscall(unsigned n, uint64_t *out)
 		out[i] = many > none ? (many - none) / CALLS : 0;
 	}
 	return (int)n;
+}
+
+/* How much later than its limit an endless loop ends. */
+static int sample_late(enum sthread_limit which, unsigned n, uint64_t *out)
+{
+	const uint64_t limit = 2000000;
+	struct sthread_policy *p;
+	int err = sthread_policy_create(&p);
+
+	if (err)
+		return err;
+	err = sthread_policy_limit(p, which, limit);
+	for (unsigned i = 0; i < n && !err; i++) {
+		uint64_t start = now_ns();
+		struct sthread_result r;
+
+		err = sthread_call(p, never_ends, NULL, &r);
+		out[i] = now_ns() - start - limit;
+		if (!err && (r.end != STHREAD_OVER_LIMIT || r.limit != which))
+			err = -EPROTO;
+	}
+	sthread_policy_destroy(p);
+	return err ? err : (int)n;
+}
+
+int sample_late_wall(unsigned n, uint64_t *out)
+{
+	return sample_late(STHREAD_LIMIT_WALL_NS, n, out);
+}
+
+int sample_late_cpu(unsigned n, uint64_t *out)
+{
+	return sample_late(STHREAD_LIMIT_CPU_NS, n, out);
 }
 
 int setup_cow(void)

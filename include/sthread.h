@@ -89,6 +89,7 @@ enum sthread_limit {
 	STHREAD_LIMIT_MEMORY,   /* bytes of private memory, page tables included.  Default 64 MiB */
 	STHREAD_LIMIT_WALL_NS,  /* nanoseconds from start.  Default none */
 	STHREAD_LIMIT_FDS,      /* descriptors open at once; openat() beyond is EMFILE inside.  Default 64 */
+	STHREAD_LIMIT_CPU_NS,   /* nanoseconds of CPU time, in the guest and in the host for it.  Default none */
 };
 
 /* A policy that grants nothing but what every compartment has: see sthread_syscalls(7).  -ENOMEM. */
@@ -134,6 +135,19 @@ STHREAD_MUST STHREAD_API int sthread_policy_bind(struct sthread_policy *p, const
  */
 STHREAD_MUST STHREAD_API int sthread_policy_fd_revoke(struct sthread *st, int fd);
 STHREAD_MUST STHREAD_API int sthread_policy_limit(struct sthread_policy *p, enum sthread_limit limit, uint64_t value);
+/*
+ * The policy as text, one right a line, in an order that does not depend on how it was built.  p NULL: as where it
+ * runs, one that grants nothing.  Like snprintf(): at most len bytes with the NUL; returns the length of the whole
+ * text.  -EINVAL: buf NULL with a len.  -EOVERFLOW: no int holds the length.
+ */
+STHREAD_MUST STHREAD_API int sthread_policy_format(const struct sthread_policy *p, char *buf, size_t len);
+/*
+ * 1: whatever p gives, `of` gives, too (the same open file under the same number with the same rights or more, no
+ * system call less, no limit lower); 0: not so.  NULL: grants nothing.  A call that fails leaves more than one that
+ * kills.  Of two that are each a subset of the other the texts are the same.
+ * -ENOTSUP, or what statx() says: this kernel cannot tell whether two descriptors are one file.
+ */
+STHREAD_MUST STHREAD_API int sthread_policy_is_subset(const struct sthread_policy *p, const struct sthread_policy *of);
 
 /* ---- results ------------------------------------------------------------------------------------------ */
 
@@ -143,9 +157,10 @@ enum sthread_end {
 	STHREAD_ABORTED,        /* abort(), assert(), smashed stack: message */
 	STHREAD_FAULTED,        /* touched what it may not, or an instruction it may not */
 	STHREAD_DENIED,         /* a system call that its policy answers with a kill: nr in value */
-	STHREAD_OVER_LIMIT,     /* which: limit */
+	STHREAD_OVER_LIMIT,     /* which: limit; how much it had used: value, in the limit's unit */
 	STHREAD_KILLED,         /* sthread_kill(), sthread_fini() */
 	STHREAD_LOST,           /* the virtual processor failed; nothing is known */
+	STHREAD_NOT_STARTED,    /* of sthread_create() only: no instruction of it ran; why: value, a negative errno */
 };
 
 enum sthread_fault {
@@ -190,11 +205,14 @@ STHREAD_MUST STHREAD_API int sthread_fault_format(const struct sthread_result *r
 /*
  * Runs fn(arg) in a fresh compartment, concurrently, on a thread of the library.  arg is passed as it is: what it
  * points to is there only if it was at the checkpoint.  The policy is copied.
- * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EINVAL: not initialised, or fn is not executable there.
+ * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EIO: the virtual machine has failed; nothing
+ * runs any more.  -EINVAL: not initialised, or fn is not executable there.  What the thread of the library finds out too
+ * late for that is in the result, as STHREAD_NOT_STARTED.
  */
 STHREAD_MUST STHREAD_API int sthread_create(struct sthread **out, const struct sthread_policy *policy,
 					    void *(*fn)(void *), void *arg);
-/* The same on the calling thread, until it ends.  result may be NULL.  -EBUSY: the thread is in one already. */
+/* The same on the calling thread, until it ends; an error: it did not start.  result may be NULL.  -EBUSY: the thread
+ * is in one already. */
 STHREAD_MUST STHREAD_API int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void *arg,
 					  struct sthread_result *result);
 /* Waits for the end and frees the handle.  result may be NULL.  -EINVAL: being joined, or detached, already; or of

@@ -111,3 +111,12 @@ bool address_matches(const struct address *rule, unsigned prefix, const struct a
 		return rule->len == a->len && !memcmp(&rule->un, &a->un, a->len);
 	}
 }
+
+void address_truncate(struct address *a, unsigned prefix)
+{
+	unsigned char *bytes = a->any.sa_family == AF_INET ? (unsigned char *)&a->in.sin_addr :
+							     (unsigned char *)&a->in6.sin6_addr;
+
+	for (unsigned bit = prefix; bit < address_bits(a); bit++)
+		bytes[bit / 8] &= (unsigned char)~(0x80u >> bit % 8);
+}

@@ -34,6 +34,8 @@ struct address {
 int address_read(struct address *a, const void *bytes, size_t len);
 /* `a` is `rule`, or differs after the first `prefix` bits of an internet address only. */
 bool address_matches(const struct address *rule, unsigned prefix, const struct address *a);
+/* Zeros after the first `prefix` bits of an internet address. */
+void address_truncate(struct address *a, unsigned prefix);
 /* Bits of the address; 0: its family has no prefixes. */
 unsigned address_bits(const struct address *a);
 

@@ -46,7 +46,7 @@
 #define KEEP_SPACE	     (KEEP_PAGES + 96)
 #define HOT_PAGES	     8
 
-enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL };
+enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL, STOP_CPU };
 
 struct lane {
 	struct dune_vcpu *vcpu;
@@ -67,7 +67,11 @@ struct lane {
 	atomic_bool stop;  /* end the run */
 	atomic_int reason; /* enum stop_reason */
 
-	uint64_t deadline; /* CLOCK_MONOTONIC ns; on the watch's list if not 0 */
+	clockid_t cpu_clock;		/* of `thread` */
+	struct lane_span {		/* nanoseconds of a clock; end UINT64_MAX: never */
+		uint64_t begin, end;
+	} wall, cpu;			/* of a run with a limit of time: on the watch's list */
+	uint64_t cpu_seen;
 	struct lane *watch_next, **watch_link;
 
 	struct lane *next, **link; /* all lanes */
@@ -163,9 +167,10 @@ int lanes_init_once(void);
 /* run.c */
 /*
  * Runs to the end.  st: on a thread of the library, for this handle; NULL: on the program's own.
- * result may be NULL. lane_clean() must follow.
+ * result may be NULL.  A negative errno: it has not begun, and *result is untouched.  lane_clean()
+ * must follow in any case.
  */
-void lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
+int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
 	      struct sthread *st, struct sthread_result *result);
 /* Puts the lane back to the beginning.  False: it is of no more use. */
 bool lane_clean(struct lane *l);
@@ -185,9 +190,12 @@ void lane_revoke(struct lane *l, uint64_t file);
 void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
 void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
 
-/* watch.c: wall-clock limits */
-int watch_add(struct lane *l, uint64_t ns);
+/* watch.c: limits of time, in nanoseconds from now; POLICY_NO_LIMIT: none */
+int watch_add(struct lane *l, uint64_t wall, uint64_t cpu); /* -EAGAIN: no thread */
 void watch_remove(struct lane *l);
+/* How much the run that is on the list has used. */
+uint64_t watch_wall(const struct lane *l);
+uint64_t watch_cpu(const struct lane *l);
 void watch_forked(void);
 void watch_fini(void);
 

@@ -94,6 +94,7 @@ int lane_arm(struct lane *l)
 	if (timer_create(CLOCK_MONOTONIC, &ev, &l->timer))
 		return -EAGAIN;
 	l->thread = thread;
+	pthread_getcpuclockid(pthread_self(), &l->cpu_clock);
 	return 0;
 }
 

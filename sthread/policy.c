@@ -34,6 +34,7 @@ static void policy_defaults(struct policy *v)
 	v->limit[STHREAD_LIMIT_MEMORY] = DEFAULT_MEMORY;
 	v->limit[STHREAD_LIMIT_WALL_NS] = POLICY_NO_LIMIT;
 	v->limit[STHREAD_LIMIT_FDS] = DEFAULT_FDS;
+	v->limit[STHREAD_LIMIT_CPU_NS] = POLICY_NO_LIMIT;
 }
 
 /* What sthread_call(NULL, ...) gets.  Its first reference is never given back. */
@@ -302,6 +303,7 @@ static int policy_grant_address(struct sthread_policy *p, enum policy_use use,
 	if (prefix != STHREAD_EXACT && (prefix < 0 || (unsigned)prefix > bits || !bits))
 		return -EINVAL;
 	a.prefix = (uint8_t)(prefix == STHREAD_EXACT ? bits : (unsigned)prefix);
+	address_truncate(&a.address, a.prefix);
 	v = policy_edit(p);
 	if (!v)
 		return -ENOMEM;

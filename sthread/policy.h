@@ -19,7 +19,7 @@
 #include "sthread/fdtab.h"
 
 #define POLICY_CALLS 192        /* room for the system-call table */
-#define POLICY_LIMITS (STHREAD_LIMIT_FDS + 1)
+#define POLICY_LIMITS (STHREAD_LIMIT_CPU_NS + 1) /* the last one */
 #define POLICY_NO_LIMIT UINT64_MAX
 #define POLICY_RULES 64
 #define POLICY_ADDRESSES 32
@@ -57,6 +57,8 @@ struct policy {
  */
 const struct policy *policy_copy(const struct sthread_policy *p);
 void policy_put(const struct policy *p); /* NULL is fine */
+/* 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it cannot be told. */
+int policy_within(const struct policy *p, const struct policy *of);
 
 /* The call's arguments are among those that the rules leave. */
 bool policy_arguments(const struct policy *p, int index, const struct dune_frame *f);

@@ -16,60 +16,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "include/sthread.h"
 #include "sthread/report.h"
+#include "sthread/text.h"
 #include "sthread/unwind.h"
-
-/* ---- a text that counts what does not fit ---------------------------------------------------- */
-
-struct text {
-	char *buf;
-	size_t len;
-	size_t pos; /* of the whole text, also beyond len */
-};
-
-static void add_char(struct text *t, char c)
-{
-	if (t->pos + 1 < t->len)
-		t->buf[t->pos] = c;
-	t->pos++;
-}
-
-/* Of numbers and of our own words: at most 255 characters a call. */
-__attribute__((format(printf, 2, 3))) static void add(struct text *t, const char *fmt, ...)
-{
-	char line[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	for (const char *c = line; *c; c++)
-		add_char(t, *c);
-}
-
-/* Somebody else's words, at most n bytes of them. */
-static void add_escaped(struct text *t, const char *s, size_t n)
-{
-	for (size_t i = 0; i < n && s[i]; i++) {
-		unsigned char c = (unsigned char)s[i];
-
-		if (c == '\n')
-			add(t, "\\n");
-		else if (c == '\t')
-			add(t, "\\t");
-		else if (c == '\\' || c == '"')
-			add(t, "\\%c", c);
-		else if (c >= 0x20 && c < 0x7f)
-			add_char(t, (char)c);
-		else
-			add(t, "\\x%02x", c);
-	}
-}
 
 static void add_name(struct text *t, const char *s)
 {
@@ -98,6 +50,7 @@ static const char *const end_text[] = {
 	[STHREAD_KILLED] = "sthread was killed, by sthread_kill() or sthread_fini()",
 	[STHREAD_LOST] =
 		"sthread was lost: its virtual processor failed, and nothing is known of its end",
+	[STHREAD_NOT_STARTED] = "sthread was not started",
 };
 
 static const char *const fault_text[] = {
@@ -115,6 +68,7 @@ static const char *const limit_text[] = {
 	[STHREAD_LIMIT_MEMORY] = "private memory (STHREAD_LIMIT_MEMORY)",
 	[STHREAD_LIMIT_WALL_NS] = "wall time (STHREAD_LIMIT_WALL_NS)",
 	[STHREAD_LIMIT_FDS] = "descriptors (STHREAD_LIMIT_FDS)",
+	[STHREAD_LIMIT_CPU_NS] = "CPU time (STHREAD_LIMIT_CPU_NS)",
 };
 
 /* Intel SDM 3A, 6.3.1 */
@@ -190,6 +144,8 @@ static void add_headline(struct text *t, const struct sthread_result *r)
 		    (long long)value);
 	else if (r->end == STHREAD_OVER_LIMIT)
 		add(t, ": %s", TABLE_TEXT(limit_text, r->limit, "one without a name"));
+	else if (r->end == STHREAD_NOT_STARTED)
+		add(t, ": error %d", (int)(intptr_t)r->value);
 	add_char(t, '\n');
 }
 
@@ -327,7 +283,6 @@ STHREAD_API int sthread_fault_format(const struct sthread_result *result, char *
 	if (result->end == STHREAD_FAULTED)
 		add_registers(&t, result);
 	add_backtrace(&t, result);
-	if (len)
-		buf[t.pos < len ? t.pos : len - 1] = '\0';
+	add_end(&t);
 	return (int)t.pos; /* bounded: a few lines, and STHREAD_BACKTRACE more */
 }

@@ -194,20 +194,41 @@ static bool stopped(struct lane *l, struct sthread_result *r)
 {
 	if (!atomic_load(&l->stop))
 		return false;
-	if (atomic_load(&l->reason) == STOP_WALL) {
+	switch ((enum stop_reason)atomic_load(&l->reason)) {
+	case STOP_WALL:
 		r->end = STHREAD_OVER_LIMIT;
 		r->limit = STHREAD_LIMIT_WALL_NS;
-	} else {
+		break;
+	case STOP_CPU:
+		r->end = STHREAD_OVER_LIMIT;
+		r->limit = STHREAD_LIMIT_CPU_NS;
+		break;
+	default:
 		r->end = STHREAD_KILLED;
 	}
 	return true;
 }
 
-void lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
+/* How much of what it was not to exceed it had used. */
+static void amount(struct lane *l, struct sthread_result *r)
+{
+	uint64_t used = 0;
+
+	if (r->limit == STHREAD_LIMIT_MEMORY)
+		used = dune_space_pages(l->space) * DUNE_PAGE_SIZE;
+	else if (r->limit == STHREAD_LIMIT_WALL_NS)
+		used = watch_wall(l);
+	else if (r->limit == STHREAD_LIMIT_CPU_NS)
+		used = watch_cpu(l);
+	r->value = (void *)used;
+}
+
+int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
 	      struct sthread *st, struct sthread_result *result)
 {
 	uint64_t wall = policy->limit[STHREAD_LIMIT_WALL_NS];
-	bool watched = wall != POLICY_NO_LIMIT;
+	uint64_t cpu = policy->limit[STHREAD_LIMIT_CPU_NS];
+	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
 	struct sthread_result r = { .end = STHREAD_LOST };
 	struct dune_frame f = {
 		.rip = (uint64_t)dune_reset_entry,
@@ -220,23 +241,19 @@ void lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), 
 
 	l->dirty = true;
 	err = begin(l, policy, st);
-
-	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
 	if (!err && watched)
-		err = watch_add(l, wall);
-	watched &= !err;
-	if (err) {
-		/* No memory for what the run needs before its first instruction. */
-		r.end = STHREAD_OVER_LIMIT;
-		r.limit = STHREAD_LIMIT_MEMORY;
-	} else {
-		started(l, st);
-		while (!stopped(l, &r) && !step(l, &f, &r))
-			;
-		if (watched)
-			watch_remove(l);
-		finished(l, st);
-	}
+		err = watch_add(l, wall, cpu);
+	if (err)
+		goto out;
+	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
+	started(l, st);
+	while (!stopped(l, &r) && !step(l, &f, &r))
+		;
+	if (watched)
+		watch_remove(l);
+	finished(l, st);
+	if (r.end == STHREAD_OVER_LIMIT)
+		amount(l, &r);
 	if (result) {
 		if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
 			result_backtrace(l, &f, &r);
@@ -245,12 +262,14 @@ void lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), 
 	}
 	count(&r);
 	atomic_fetch_add(&process.syscalls, l->ctx.calls);
-	sys_done(&l->ctx);
 	if (!l->used && r.end == STHREAD_RETURNED)
 		note_hot(l);
 	l->used = true;
 	l->lost = r.end == STHREAD_LOST;
+out:
+	sys_done(&l->ctx);
 	l->ctx.policy = NULL;
+	return err;
 }
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* watch.c - the thread that ends runs whose wall-clock limit has passed.  World: host. */
+/* watch.c - the thread that ends runs that are over a limit of time.  World: host. */
 #include <errno.h>
 #include <signal.h>
 #include <time.h>
@@ -7,6 +7,8 @@
 #include "sthread/internal.h"
 
 #define AGAIN_NS 1000000UL /* an overdue run that has not noticed is signalled again after this */
+#define LOOK_NS	 1000000UL /* near its limit of CPU time a run is not looked at more often */
+#define REST_NS	 5000000UL /* nor one that did nothing meanwhile */
 
 static struct {
 	pthread_mutex_t lock;
@@ -17,12 +19,47 @@ static struct {
 	uint64_t next; /* when the thread looks next */
 } watch = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static uint64_t now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static struct lane_span span(uint64_t now, uint64_t limit)
+{
+	struct lane_span s = { .begin = now };
+
+	if (__builtin_add_overflow(now, limit, &s.end))
+		s.end = UINT64_MAX;
+	return s;
+}
+
+/*
+ * Ends the run if it is over a limit.  When to look again: a thread uses no more CPU time than time
+ * passes, so until what is left of it has passed there is nothing to see.
+ */
+static uint64_t look(struct lane *l, uint64_t now)
+{
+	uint64_t at = l->wall.end, used, left, least;
+
+	if (at <= now) {
+		lane_stop(l, STOP_WALL, false);
+		return now + AGAIN_NS;
+	}
+	if (l->cpu.end == UINT64_MAX)
+		return at;
+	used = clock_ns(l->cpu_clock);
+	if (used >= l->cpu.end) {
+		lane_stop(l, STOP_CPU, false);
+		return now + AGAIN_NS;
+	}
+	least = used == l->cpu_seen ? REST_NS : LOOK_NS;
+	l->cpu_seen = used;
+	left = l->cpu.end - used;
+	left = left > least ? left : least;
+	return left < at - now ? now + left : at;
 }
 
 static void *watch_main(void *unused)
@@ -30,17 +67,13 @@ static void *watch_main(void *unused)
 	(void)unused;
 	pthread_mutex_lock(&watch.lock);
 	while (!watch.ending) {
-		uint64_t now = now_ns();
+		uint64_t now = clock_ns(CLOCK_MONOTONIC);
 		struct timespec until;
 
 		watch.next = UINT64_MAX;
 		for (struct lane *l = watch.list; l; l = l->watch_next) {
-			uint64_t at = l->deadline;
+			uint64_t at = look(l, now);
 
-			if (at <= now) {
-				lane_stop(l, STOP_WALL, false);
-				at = now + AGAIN_NS;
-			}
 			if (at < watch.next)
 				watch.next = at;
 		}
@@ -77,22 +110,24 @@ static int start(void)
 	return err;
 }
 
-int watch_add(struct lane *l, uint64_t ns)
+int watch_add(struct lane *l, uint64_t wall, uint64_t cpu)
 {
-	uint64_t now = now_ns();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t first = span(now, wall < cpu ? wall : cpu).end;
 	int err;
 
 	pthread_mutex_lock(&watch.lock);
 	err = start();
 	if (!err) {
-		if (__builtin_add_overflow(now, ns, &l->deadline))
-			l->deadline = UINT64_MAX;
+		l->wall = span(now, wall);
+		l->cpu = span(clock_ns(l->cpu_clock), cpu);
+		l->cpu_seen = 0;
 		l->watch_next = watch.list;
 		l->watch_link = &watch.list;
 		if (l->watch_next)
 			l->watch_next->watch_link = &l->watch_next;
 		watch.list = l;
-		if (l->deadline < watch.next)
+		if (first < watch.next)
 			pthread_cond_signal(&watch.changed);
 	}
 	pthread_mutex_unlock(&watch.lock);
@@ -105,8 +140,17 @@ void watch_remove(struct lane *l)
 	*l->watch_link = l->watch_next;
 	if (l->watch_next)
 		l->watch_next->watch_link = l->watch_link;
-	l->deadline = 0;
 	pthread_mutex_unlock(&watch.lock);
+}
+
+uint64_t watch_wall(const struct lane *l)
+{
+	return clock_ns(CLOCK_MONOTONIC) - l->wall.begin;
+}
+
+uint64_t watch_cpu(const struct lane *l)
+{
+	return clock_ns(l->cpu_clock) - l->cpu.begin;
 }
 
 void watch_forked(void)

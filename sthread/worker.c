@@ -45,7 +45,12 @@ static void run_job(struct worker *w, struct sthread *st)
 {
 	struct lane *l = w->lane;
 
-	lane_run(l, st->policy, st->fn, st->arg, st, &st->result);
+	int err = lane_run(l, st->policy, st->fn, st->arg, st, &st->result);
+
+	if (err) {
+		st->result.end = STHREAD_NOT_STARTED;
+		st->result.value = (void *)(intptr_t)err;
+	}
 	/* Whoever waits need not wait for the cleaning. */
 	atomic_store(&st->done, 1);
 	futex_wake(&st->done);
@@ -347,7 +352,7 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	pthread_sigmask(SIG_UNBLOCK, &ours, &old);
 	value = policy_copy(policy);
 	atomic_fetch_add(&process.calls, 1);
-	lane_run(l, value, fn, arg, NULL, result);
+	err = lane_run(l, value, fn, arg, NULL, result);
 	if (!lane_clean(l))
 		lane_drop_of_thread();
 	lane_rests();

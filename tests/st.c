@@ -121,7 +121,8 @@ struct sthread_result st_run(const struct sthread_policy *p, st_fn *fn, void *ar
 const char *st_words(const struct sthread_result *r)
 {
 	static const char *const end[] = { "returned", "exited",     "aborted", "faulted",
-					   "denied",   "over limit", "killed",  "lost" };
+					   "denied",   "over limit", "killed",  "lost",
+					   "was not started" };
 	static char text[12288];
 	int n = snprintf(text, sizeof(text), "it %s, value %p, limit %d, fault %d, message \"%s\"\n",
 			 (unsigned)r->end < sizeof(end) / sizeof(end[0]) ? end[r->end] : "ended strangely",

@@ -102,12 +102,12 @@ static void ops_table_free(void *ctx, dune_gpa_t table)
 
 	if (table.v == s->pt.root.v) /* the space goes: dune_vm_free() */
 		return;
-	s->mon->used--;
 	if (s->live) {
 		park(s, &s->parked_tables, table);
 	} else {
 		memset(entry_host(s, table), 0, DUNE_PAGE_SIZE);
 		arena_table_free(s->vm, false, table);
+		s->mon->used--;
 	}
 }
 
@@ -115,11 +115,12 @@ static void ops_page_free(void *ctx, dune_gpa_t page)
 {
 	struct dune_space *s = ctx;
 
-	s->mon->used--;
-	if (s->live)
+	if (s->live) {
 		park(s, &s->parked_pages, page);
-	else
+	} else {
 		dune_page_put(s->vm, page);
+		s->mon->used--;
+	}
 }
 
 const struct pt_ops space_pt_ops = {
@@ -138,6 +139,7 @@ void edits_done(struct dune_space *s)
 
 	s->nedits = 0;
 	s->edits_flush = false;
+	s->mon->used -= s->nparked; /* until now they were the space's */
 	s->parked_pages = s->parked_tables = 0;
 	s->nparked = 0;
 	while (pages) {
@@ -167,8 +169,15 @@ bool edits_taken_back(struct dune_space *s, struct dune_vcpu *c)
 {
 	unsigned made = s->handed;
 
-	if (s->editor != c) /* a flush did not wait for this; or there were none */
+	if (s->editor != c) {
+		/*
+		 * A flush did not wait for this; or there were none, and what is parked waits for
+		 * nothing: tables that were taken and not used, pages that had no rights.
+		 */
+		if (!s->nedits && s->nparked)
+			edits_done(s);
 		return true;
+	}
 	s->editor = NULL;
 	s->handed = 0;
 	if (c->mon->nedits) {

@@ -256,7 +256,8 @@ static int handle(struct dune_vcpu *c, struct dune_space *s, enum left how, stru
 		case MON_EXIT_TRAP:
 			return exit_of(f);
 		case MON_EXIT_NOMEM:
-			return DUNE_EXIT_NOMEM;
+			/* What was unmapped counted until its edits were made: they are now. */
+			return decide(c, s, f);
 		case MON_EXIT_REFILL:
 			return stock_refill(c, s) ? DUNE_EXIT_NOMEM : -1;
 		case MON_EXIT_KICKED:

@@ -5,7 +5,7 @@ set -eu
 
 cd "$(dirname "$0")/.."
 status=0
-for f in unit/* kvm/* attack/* stress/* fuzz/*; do
+for f in unit/* kvm/* attack/* stress/* fuzz/* httpd/*; do
     case $f in
     *.h | */\*) continue ;; # headers, empty folders
     *.c | *.sh) ;;

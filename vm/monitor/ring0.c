@@ -83,7 +83,7 @@ static int r0_table_alloc(void *ctx, dune_gpa_t *out)
 	struct mon_vcpu *v = ctx;
 	struct mon_space *space = window(v, MON_WINDOW_SPACE, v->space);
 
-	if (!v->ntables)
+	if (!v->ntables || (space->limit && space->used >= space->limit))
 		return -1;
 	*out = dune_gpa(v->tables[--v->ntables]);
 	space->used++;
