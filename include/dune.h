@@ -79,7 +79,10 @@ DUNE_API void dune_vm_forked(struct dune_vm *vm);
 DUNE_MUST DUNE_API int dune_page_alloc(struct dune_vm *vm, dune_gpa_t *out);
 DUNE_API void dune_page_get(struct dune_vm *vm, dune_gpa_t page);
 DUNE_API void dune_page_put(struct dune_vm *vm, dune_gpa_t page);
-/* `n` contiguous zeroed pages, aligned to 2 MiB when n >= 512, each with one reference; in memory advised for huge pages. */
+/*
+ * `n` contiguous zeroed pages, aligned to 2 MiB when n >= 512, each with one reference; in memory advised for huge pages.
+ * Always of memory that was never used: pages that were freed are found again one by one, by dune_page_alloc(), only.
+ */
 DUNE_MUST DUNE_API int dune_pages_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out);
 /* The page's bytes in this process.  NULL for an address outside the arena. */
 DUNE_API void *dune_page_host(const struct dune_vm *vm, dune_gpa_t page);
@@ -128,6 +131,8 @@ DUNE_API void dune_vm_free(struct dune_space *space);
  * enters ring 3, on whichever vCPU; reads through this interface show the new state at once, and pages that
  * went are reused only after that.  dune_vm_sync() makes all of it true now, on every vCPU, also running ones.
  * Errors: -EINVAL, -EEXIST (map over a mapping), -ENOMEM (nothing changed), -EBUSY (frozen).
+ * What is mapped must be there: pages of the arena that were handed out, or a part of one window, without DUNE_WRITE
+ * (-EINVAL).  dune_vm_mprotect() does not ask: a write to a window ends in DUNE_EXIT_LOST.
  */
 DUNE_MUST DUNE_API int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len, unsigned prot);
 DUNE_MUST DUNE_API int dune_vm_mprotect(struct dune_space *s, dune_gva_t at, size_t len, unsigned prot); /* holes are skipped */
@@ -149,6 +154,7 @@ DUNE_MUST DUNE_API int dune_vm_make_private(struct dune_space *s, dune_gva_t at)
  * Demand regions: [at, at+len) has zeroed private memory that appears when touched.  prot is DUNE_READ and
  * DUNE_WRITE or none (no access, but the range is taken).  Adding over a region replaces that part of it and
  * keeps pages that are there, their rights adjusted; removing unmaps them.  Adjacent alike regions are one.
+ * Ordinary mappings in the range get its rights, too, as by dune_vm_mprotect(), and go when it is removed: keep them apart.
  * Errors: -EINVAL, -ENOMEM (too many regions).
  */
 DUNE_MUST DUNE_API int dune_region_add(struct dune_space *s, dune_gva_t at, size_t len, unsigned prot);
@@ -192,9 +198,14 @@ enum dune_exit {
 	DUNE_EXIT_KICKED,       /* dune_vcpu_kick() */
 	DUNE_EXIT_NOMEM,        /* a page was needed: arena empty or the space over its limit; frame.cr2 */
 	DUNE_EXIT_LOST,         /* the vCPU is unusable: destroy it (monitor fault, shutdown, KVM error) */
+	DUNE_EXIT_BUSY,         /* not run, the vCPU is as it was: the space is frozen, of another VM or, with DUNE_PLACE_RING0,
+				   in another vCPU.  DUNE_PLACE_HOST: any number of vCPUs may run one space */
 };
 
-/* -EAGAIN: no vCPU left (dune_vm_info.max_vcpus).  A destroyed vCPU is kept for the next create, unless lost. */
+/*
+ * -EAGAIN: no vCPU left (dune_vm_info.max_vcpus).  A destroyed vCPU is kept for the next create, unless lost: KVM never
+ * gives a lost one's number out again while the VM lives.  A create that fails takes no number.
+ */
 DUNE_MUST DUNE_API int dune_vcpu_create(struct dune_vm *vm, struct dune_vcpu **out);
 DUNE_API void dune_vcpu_destroy(struct dune_vcpu *vcpu);
 /*

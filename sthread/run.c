@@ -101,6 +101,7 @@ static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
 		r->limit = STHREAD_LIMIT_MEMORY;
 		r->address = f->cr2;
 		return true;
+	case DUNE_EXIT_BUSY: /* a lane's space is its own */
 	case DUNE_EXIT_LOST:
 		r->end = STHREAD_LOST;
 		return true;

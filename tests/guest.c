@@ -185,7 +185,7 @@ void guest_map_code(struct dune_space *s, uint64_t at, const void *start, const 
 
 const char *guest_exit_name(enum dune_exit e)
 {
-	static const char *const names[] = { "SYSCALL", "FAULT", "KICKED", "NOMEM", "LOST" };
+	static const char *const names[] = { "SYSCALL", "FAULT", "KICKED", "NOMEM", "LOST", "BUSY" };
 
 	return (unsigned)e < sizeof(names) / sizeof(*names) ? names[e] : "?";
 }

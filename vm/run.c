@@ -334,9 +334,16 @@ enum dune_exit dune_vcpu_run(struct dune_vcpu *c, struct dune_space *s, struct d
 	struct dune_vm *vm = c->vm;
 	int verdict;
 
-	if (c->lost || s->frozen || s->vm != vm)
+	if (c->lost)
 		return DUNE_EXIT_LOST;
+	if (s->frozen || s->vm != vm)
+		return DUNE_EXIT_BUSY;
 	pthread_mutex_lock(&vm->lock);
+	/* Ring 0 changes tables without a lock. */
+	if (c->ring0 && s->runners) {
+		pthread_mutex_unlock(&vm->lock);
+		return DUNE_EXIT_BUSY;
+	}
 	c->space = s;
 	s->runners++;
 	space_mark_live(s);

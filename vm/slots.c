@@ -32,7 +32,7 @@ int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t le
 	}
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		return -errno;
-	vm->slots[vm->nslots++] = (struct slot){ (uint64_t)hva, gpa, len };
+	vm->slots[vm->nslots++] = (struct slot){ (uint64_t)hva, gpa, len, readonly };
 	return 0;
 }
 
@@ -51,6 +51,26 @@ const void *slot_host(struct dune_vm *vm, dune_gpa_t page)
 	}
 	pthread_mutex_unlock(&vm->lock);
 	return host;
+}
+
+bool slot_covers(struct dune_vm *vm, dune_gpa_t page, uint64_t len, bool write)
+{
+	const struct arena *a = &vm->arena;
+	bool covered = false;
+
+	pthread_mutex_lock(&vm->lock);
+	if (page.v < a->size) {
+		covered = page.v && page.v < a->top && len <= a->top - page.v;
+	} else {
+		for (size_t i = 0; i < vm->nslots && !covered; i++) {
+			const struct slot *s = &vm->slots[i];
+
+			covered = page.v >= s->gpa && page.v - s->gpa < s->len &&
+				  len <= s->len - (page.v - s->gpa) && !(write && s->readonly);
+		}
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return covered;
 }
 
 int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *out)

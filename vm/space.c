@@ -177,6 +177,8 @@ int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len
 
 	if (err)
 		return err;
+	if (!slot_covers(s->vm, page, len, prot & DUNE_WRITE))
+		return end(s, -EINVAL);
 	err = pt_map(&s->pt, at, page, len, prot);
 	if (!err && (prot & DUNE_OWNED))
 		s->mon->used += len / DUNE_PAGE_SIZE;

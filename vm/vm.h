@@ -66,10 +66,16 @@ static inline void *arena_host(const struct arena *a, dune_gpa_t page)
 
 struct slot {
 	uint64_t hva, gpa, len;
+	bool readonly;
 };
 
 /* The bytes of a page of the arena or of a window, to be read.  NULL: there is none. */
 const void *slot_host(struct dune_vm *vm, dune_gpa_t page);
+/*
+ * Is there guest memory behind all of [page, page+len): used pages of the arena, or one window;
+ * `write`: that can be written?
+ */
+bool slot_covers(struct dune_vm *vm, dune_gpa_t page, uint64_t len, bool write);
 int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t len,
 		  bool readonly); /* vm->lock held */
 

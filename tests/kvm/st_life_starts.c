@@ -72,12 +72,14 @@ static void no_watch(void)
 	ST_PASSES(NULL, same, NULL); /* a lane of this thread; a worker in the pool */
 	r = st_run(NULL, same, NULL);
 	ST_RETURNED(&r, 0);
+	LIFE_UNTIL(!life_stats().live);
 	CHECK_OK(sthread_stats(&before));
 	atomic_store(&no_threads, true);
 	for (int i = 0; i < 20; i++) {
 		r = untouched;
 		CHECK_ERR(sthread_call(p, same, NULL, &r), -EAGAIN);
 		CHECK_MEM(&r, &untouched, sizeof(r));
+		LIFE_UNTIL(!life_stats().live); /* the worker rests */
 		CHECK_OK(sthread_create(&st, p, same, NULL));
 		CHECK_OK(sthread_join(st, &r));
 		ST_END(&r, STHREAD_NOT_STARTED);
@@ -85,9 +87,11 @@ static void no_watch(void)
 		CHECK_HAS(st_words(&r), "was not started: error -11");
 		/* The twin needs no watch. */
 		ST_PASSES(NULL, same, NULL);
+		LIFE_UNTIL(!life_stats().live);
 		r = st_run(NULL, same, NULL);
 		ST_RETURNED(&r, 0);
 	}
+	LIFE_UNTIL(!life_stats().live);
 	CHECK_OK(sthread_stats(&after));
 	CHECK_EQ(after.ended_limit, before.ended_limit);
 	CHECK_EQ(after.live, 0);

@@ -130,7 +130,7 @@ static void clones(void)
 	CHECK_ERR(dune_region_remove(t, dune_gva(BASE), 4096), -EBUSY);
 	CHECK_ERR(dune_space_reset(t, 0), -EBUSY);
 	/* It is not run; the vCPU is none the worse. */
-	CHECK_EQ(dune_vcpu_run(c, t, &f), DUNE_EXIT_LOST);
+	CHECK_EQ(dune_vcpu_run(c, t, &f), DUNE_EXIT_BUSY);
 	guest_furnish(s);
 	CHECK_EQ(guest_read(c, s, BASE), 9);
 	/* A clone's clone. */
@@ -192,6 +192,87 @@ static void slots(void)
 	dune_vm_free(s);
 }
 
+/* Only what is there can be mapped, and written to only where it can be. */
+static void behind(void)
+{
+	char *p = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	dune_gpa_t window, page = guest_page(3), run, next, back;
+	struct dune_space *s = guest_space();
+	bool again = false;
+
+	CHECK(p != MAP_FAILED);
+	memset(p, 0x22, 2 * 4096);
+	CHECK_OK(dune_slot_add(guest_vm, p, 2 * 4096, &window));
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), dune_gpa(0), 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), dune_gpa(ARENA - 4096), 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), page, ARENA, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), page, -4096UL, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), dune_gpa(ARENA), 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), dune_gpa(window.v + 2 * 4096), 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), dune_gpa(window.v + 4096), 2 * 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), dune_gpa(1UL << 45), 4096, RO), -EINVAL);
+	CHECK_ERR(dune_vm_map(s, dune_gva(BASE), window, 4096, RW), -EINVAL);
+	guest_read_fault(c, s, BASE, PF_ABSENT_READ);
+	/* The twins: read, and written by copy. */
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE), window, 2 * 4096, RO));
+	CHECK_EQ(guest_read(c, s, BASE + 4096), 0x2222222222222222);
+	CHECK_OK(dune_vm_unmap(s, dune_gva(BASE), 2 * 4096));
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE), window, 2 * 4096, RO | DUNE_COW));
+	guest_write(c, s, BASE, 7);
+	CHECK_EQ(p[0], 0x22);
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE + (1 << 20)), page, 4096, RW));
+	guest_write(c, s, BASE + (1 << 20), 7);
+
+	/* A region over ordinary mappings: they have its rights, and go with it. */
+	CHECK_OK(dune_region_add(s, dune_gva(BASE + (1 << 20)), 4096, RO));
+	CHECK_EQ(guest_read(c, s, BASE + (1 << 20)), 7);
+	guest_write_fault(c, s, BASE + (1 << 20), PF_DENIED_WRITE);
+	CHECK_OK(dune_region_remove(s, dune_gva(BASE + (1 << 20)), 4096));
+	guest_read_fault(c, s, BASE + (1 << 20), PF_ABSENT_READ);
+
+	/* Runs of pages are always new; single ones are found again. */
+	CHECK_OK(dune_pages_alloc(guest_vm, 4, &run));
+	for (size_t i = 0; i < 4; i++)
+		dune_page_put(guest_vm, dune_gpa(run.v + i * 4096));
+	CHECK_OK(dune_pages_alloc(guest_vm, 4, &next));
+	CHECK_GE(next.v, run.v + 4 * 4096);
+	for (int i = 0; i < 4; i++) {
+		CHECK_OK(dune_page_alloc(guest_vm, &back));
+		again |= back.v - run.v < 4 * 4096;
+	}
+	CHECK(again);
+	dune_vm_free(s);
+}
+
+/* Two vCPUs in one space: only where the host, which has a lock, decides. */
+static void two_in_one(void)
+{
+	struct dune_vcpu *other = guest_vcpu();
+	struct dune_space *s = guest_space(), *own = guest_space();
+	struct dune_frame f = guest_frame(guest_r_read, BASE, 0, 0);
+	struct guest_thread t;
+	enum dune_exit e;
+
+	guest_map(s, BASE, 4, RW);
+	guest_map(own, BASE, 5, RW);
+	guest_thread_start(&t, other, s, guest_r_spin, 0, 0, GUEST_SHARED);
+	CHECK(guest_wait_progress(&t, guest_shared(s), 1));
+	e = dune_vcpu_run(c, s, &f);
+	if (guest_info.placement == DUNE_PLACE_RING0) {
+		CHECK_EQ(e, DUNE_EXIT_BUSY);
+	} else {
+		CHECK_EQ(e, DUNE_EXIT_SYSCALL);
+		CHECK_EQ(f.rdi, 4);
+	}
+	CHECK_EQ(guest_read(c, own, BASE), 5);
+	CHECK(guest_wait_progress(&t, guest_shared(s), 1));
+	guest_thread_stop(&t);
+	CHECK_EQ(guest_read(c, s, BASE), 4);
+	dune_vm_free(s);
+	dune_vm_free(own);
+	dune_vcpu_destroy(other);
+}
+
 int main(void)
 {
 	struct dune_vm_stats st;
@@ -206,6 +287,10 @@ int main(void)
 	slots();
 	NOTE("clones");
 	clones();
+	NOTE("behind");
+	behind();
+	NOTE("two in one");
+	two_in_one();
 	dune_vm_get_stats(guest_vm, &st);
 	CHECK_EQ(st.vcpus_lost, 0);
 	guest_stop();
