@@ -24,6 +24,8 @@ struct policy {
 	atomic_uint refs;
 	unsigned n, cap;                /* grants, sorted by number */
 	struct fd_entry *grant;
+	unsigned ngates, gate_cap;      /* gates, sorted by address */
+	struct sthread_gate **gate;
 	uint64_t limit[POLICY_LIMITS];  /* by enum sthread_limit; POLICY_NO_LIMIT: none */
 	uint8_t action[POLICY_CALLS];   /* by index in the system-call table; enum sthread_action */
 	uint8_t other;                  /* numbers that are not in the table */
@@ -35,5 +37,10 @@ struct policy {
  */
 const struct policy *policy_copy(const struct sthread_policy *p);
 void policy_put(const struct policy *p); /* NULL is fine */
+/*
+ * Index of the gate that `handle` is, or -1.  The handle may be any number: it is compared, never
+ * followed.
+ */
+int policy_gate(const struct policy *p, uint64_t handle);
 
 #endif

@@ -59,6 +59,11 @@ void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_res
 		r->fault = STHREAD_FAULT_STACK;
 }
 
+void result_no_memory(struct sthread_result *r)
+{
+	*r = (struct sthread_result){ .end = STHREAD_OVER_LIMIT, .limit = STHREAD_LIMIT_MEMORY };
+}
+
 static bool read_word(void *ctx, uint64_t addr, uint64_t *out)
 {
 	struct lane *l = ctx;
@@ -88,6 +93,10 @@ const char *report_describe(uint64_t addr, char *buf, size_t len)
 		what = "the compartment's stack";
 	} else if (addr >= process.stack_low - STACK_GUARD && addr < process.stack_low) {
 		what = "the guard below the compartment's stack";
+	} else if (addr >= process.message_low && addr < process.message_low + MESSAGE_SIZE) {
+		what = "the message of a call of a gate";
+	} else if (addr >= process.area_end && addr < process.message_low) {
+		what = "the guard below a gate's message";
 	} else if (addr >= process.area_start && addr < process.area_end) {
 		what = "the compartment's private memory, not mapped or not so";
 	} else if (addr >= (uint64_t)process.reserved && addr < process.area_start) {
