@@ -245,7 +245,9 @@ ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_l
 	if (!entered)
 		return -EINVAL;
 	cancel = cancel_hold();
+	gate_get(gate); /* for compartments, their policy has one */
 	n = call_from_master(gate, in, in_len, out, out_cap);
+	gate_put(gate);
 	cancel_release(cancel);
 	process_leave();
 	return n;

@@ -14,6 +14,9 @@
 #include "sthread/gate.h"
 #include "sthread/internal.h"
 
+/* The call whose function this thread runs. */
+static __thread struct gate_call *current;
+
 /* ---- threads ---- */
 
 struct native {
@@ -120,11 +123,10 @@ void natives_forked(void)
 {
 	pthread_mutex_init(&natives_lock, NULL);
 	idle = NULL;
+	current = NULL;
 }
 
 /* ---- the call ---- */
-
-static __thread struct gate_call *current;
 
 struct gate_call *gate_current(void)
 {

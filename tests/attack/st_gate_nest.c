@@ -103,6 +103,37 @@ ST_FN(asks_next)
 	return (void *)gate_word("next");
 }
 
+static ssize_t faults(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)in, (void)in_len, (void)out;
+	*(volatile char *)trusted = 1;
+	return (ssize_t)out_cap;
+}
+
+/* As deep as can be: the record of that, too, is made on the one stack. */
+static void deepest_fault(void)
+{
+	struct sthread_policy *p = NULL;
+	struct sthread_result r;
+
+	for (int i = 0; i < STHREAD_GATE_DEPTH; i++) {
+		next[i] = GATE(.name = "next", .fn = i ? to_next : faults, .policy = p, .trusted = (void *)0x18,
+			       .kind = i % 2 ? STHREAD_GATE_FRESH : STHREAD_GATE_RECYCLED);
+		sthread_policy_destroy(p);
+		p = gate_policy(next[i]);
+	}
+	for (int i = 0; i < 3; i++) {
+		r = i ? st_run(p, asks_next, NULL) : st_call(p, asks_next, NULL);
+		ST_RETURNED(&r, -EIO);
+		CHECK_OK(sthread_gate_last_result(next[0], &r));
+		CHECK(r.end == STHREAD_FAULTED && r.address == 0x18 && r.frames > 0);
+		CHECK_ERR(sthread_gate_last_result(next[1], &r), -ENOENT);
+	}
+	sthread_policy_destroy(p);
+	for (int i = 0; i < STHREAD_GATE_DEPTH; i++)
+		sthread_gate_destroy(next[i]);
+}
+
 static void depth(void)
 {
 	struct sthread_gate *circle[2];
@@ -242,6 +273,7 @@ int main(void)
 	st_init();
 	rights();
 	depth();
+	deepest_fault();
 	deadlock();
 	st_others_live();
 	sthread_fini();

@@ -40,7 +40,7 @@ static ssize_t counts(void *trusted, const void *in, size_t in_len, void *out, s
 
 static bool holds(const char *from, const char *to)
 {
-	return memmem(from, (size_t)(to - from), SECRET + 3, 12) != NULL;
+	return memmem(from, (size_t)(to - from), &SECRET[3], 12) != NULL;
 }
 
 /* in "k": leaves the secret everywhere; in "l": what it finds of it, as bits. */
@@ -310,7 +310,8 @@ static void destroyed_in_use(void)
 	struct sthread_policy *p = st_policy(), *caller;
 	struct sthread_gate *g;
 	struct sthread_result r;
-	struct sthread *st;
+	struct sthread *st, *later;
+	pthread_t t;
 	int fd[2];
 
 	CHECK(!pipe2(fd, O_CLOEXEC));
@@ -322,10 +323,17 @@ static void destroyed_in_use(void)
 	st = st_create(caller, asks_waits, NULL);
 	LIFE_UNTIL(life_stats().live == 1);
 	life_nap(50000);
+	/* Another waits, a third that is the master's. */
+	later = st_create(caller, asks_waits, NULL);
+	t = life_thread(calls_waits, g);
+	life_nap(50000);
 	sthread_gate_destroy(g);
 	sthread_policy_destroy(p);
-	/* The call under way ends as it would. */
+	/* The call under way ends as it would; for those in the queue there is no gate any more. */
 	CHECK_EQ(write(fd[1], "z", 1), 1);
+	r = st_join(later);
+	ST_RETURNED(&r, -ENOENT);
+	CHECK_ERR((intptr_t)life_join(t), -ENOENT);
 	r = st_join(st);
 	ST_RETURNED(&r, 'z');
 	r = st_run(caller, asks_waits, NULL);
@@ -336,6 +344,32 @@ static void destroyed_in_use(void)
 	CHECK_EQ(write(fd[1], "z", 1), -1);
 	CHECK_EQ(errno, EPIPE);
 	close(fd[1]);
+}
+
+/* Native: lets go of the gate that runs it. */
+static struct sthread_gate *self;
+
+static ssize_t destroys(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in, (void)in_len;
+	sthread_gate_destroy(self);
+	return gate_answer(out, out_cap, 5);
+}
+
+static void destroyed_by_itself(void)
+{
+	struct sthread_policy *p;
+	struct sthread_result r;
+
+	self = GATE(.fn = destroys, .native = true);
+	CHECK_EQ(word_of(self, NULL, 0), 5);
+	self = GATE(.name = "waits", .fn = destroys, .native = true);
+	p = gate_policy(self);
+	r = st_run(p, asks_waits, NULL);
+	ST_RETURNED(&r, 5);
+	r = st_run(p, asks_waits, NULL);
+	ST_RETURNED(&r, -ENOENT);
+	sthread_policy_destroy(p);
 }
 
 /* The library ends while one call runs and others queue. */
@@ -426,6 +460,7 @@ int main(void)
 		parallel(STHREAD_GATE_FRESH, true);
 		truly_parallel();
 		destroyed_in_use();
+		destroyed_by_itself();
 		fini_in_use();
 		forked();
 		sthread_fini();
