@@ -177,6 +177,52 @@ static void residue(void)
 	}
 }
 
+/* Where its message is. */
+static ssize_t where(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in_len;
+	return gate_answer(out, out_cap, (int64_t)(uintptr_t)in);
+}
+
+ST_FN(reads_page)
+{
+	const volatile uint64_t *p = (uint64_t *)((uintptr_t)arg & ~4095UL);
+	uint64_t all = 0;
+
+	for (int i = 0; i < 512; i++)
+		all |= p[i];
+	return (void *)all;
+}
+
+/* A plain run in the lane that a gate had: where the message was is nothing, or a page of zeros. */
+static void *runs_after(void *at)
+{
+	for (uintptr_t page = 0; page < 30; page++) {
+		char *there = (char *)at + page * 4096;
+		struct sthread_result r = st_call(NULL, reads_page, there);
+
+		if (r.end == STHREAD_RETURNED && page < 2)
+			ST_RETURNED(&r, 0);
+		else
+			ST_FAULTS(&r, STHREAD_FAULT_MEMORY, (uintptr_t)there & ~4095UL, 1, ST_IN(reads_page), "message");
+	}
+	return NULL;
+}
+
+static void message_gone(void)
+{
+	static char in[60000], out[60000];
+	struct sthread_gate *g = GATE(.fn = leaves), *w = GATE(.fn = where);
+	int64_t at = word_of(w, NULL, 0);
+
+	memset(in, 'k', sizeof(in));
+	CHECK_EQ(sthread_gate_call(g, in, sizeof(in), out, sizeof(out)), 0);
+	/* A thread without a lane takes the one that was put last. */
+	life_join(life_thread(runs_after, (void *)at));
+	sthread_gate_destroy(g);
+	sthread_gate_destroy(w);
+}
+
 static void descriptors(void)
 {
 	struct sthread_policy *p = st_policy();
@@ -454,6 +500,7 @@ int main(void)
 		st_init();
 		state();
 		residue();
+		message_gone();
 		descriptors();
 		parallel(STHREAD_GATE_FRESH, false);
 		parallel(STHREAD_GATE_RECYCLED, false);
