@@ -213,6 +213,7 @@ struct sthread_gate_config {
 
 /*
  * -EINVAL: not initialised; cfg; fn not executable in the image; name too long.  -ENOTSUP: RESIDENT.  -ENOMEM.
+ * -EAGAIN: no thread left.
  * A gate is of this sthread_init(): after sthread_fini(), or in a child of fork(), its calls are -EINVAL.
  */
 STHREAD_MUST STHREAD_API int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_config *cfg);

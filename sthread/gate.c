@@ -41,6 +41,9 @@ int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_con
 	err = out ? check(cfg) : -EINVAL;
 	if (err || (err = enter(cfg)))
 		return err;
+	err = natives_start();
+	if (err)
+		goto out;
 	g = calloc(1, sizeof(*g));
 	if (!g) {
 		err = -ENOMEM;

@@ -99,7 +99,9 @@ static inline bool gate_answer_ok(ssize_t n, size_t cap)
 /* gate_native.c */
 ssize_t gate_in_master(struct gate_call *c);
 struct gate_call *gate_current(void); /* the call whose native gate this thread runs, or NULL */
-/* Runs fn(arg) to its end on a thread of the library that only does this, and waits.  -EAGAIN */
+/* By a thread of the program, before native_run(): -EAGAIN */
+int natives_start(void);
+/* Runs fn(arg) to its end on a thread of the library that nothing confines, and waits.  -EAGAIN */
 int native_run(void (*fn)(void *), void *arg);
 void natives_end(void); /* none runs */
 void natives_forked(void);

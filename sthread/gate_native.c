@@ -19,25 +19,46 @@ static __thread struct gate_call *current;
 
 /* ---- threads ---- */
 
-struct native {
-	pthread_t thread;
-	_Atomic uint32_t wake; /* futex: a job is there, or with fn NULL the end */
+/* On the stack of who waits for it. */
+struct job {
 	void (*fn)(void *);
 	void *arg;
-	_Atomic uint32_t *done;
+	int err;
+	_Atomic uint32_t done; /* futex */
+	struct job *next;
+};
+
+struct native {
+	pthread_t thread;
+	struct job *job;       /* NULL with wake: end */
+	_Atomic uint32_t wake; /* futex */
 	struct native *next;
 };
 
-/* As many as calls were under way at once; they rest until sthread_fini(). */
-static pthread_mutex_t natives_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct native *idle;
+/*
+ * As many threads as calls were under way at once; they rest until sthread_fini().  They are made by one that a thread
+ * of the program made, never by a worker: what confines that one would confine them.
+ */
+static struct {
+	pthread_mutex_t lock;
+	struct native *idle;
+	struct job *wanted; /* for whom there was no thread */
+	bool up, ending;
+	pthread_t maker;
+	_Atomic uint32_t wake; /* futex: of the maker */
+} natives = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static void rest(struct native *n)
+static void done(struct job *j)
 {
-	pthread_mutex_lock(&natives_lock);
-	n->next = idle;
-	idle = n;
-	pthread_mutex_unlock(&natives_lock);
+	atomic_store(&j->done, 1);
+	futex_wake(&j->done);
+}
+
+static void give(struct native *n, struct job *j)
+{
+	n->job = j;
+	atomic_store(&n->wake, 1);
+	futex_wake(&n->wake);
 }
 
 static void *native_main(void *arg)
@@ -45,75 +66,131 @@ static void *native_main(void *arg)
 	struct native *n = arg;
 
 	for (;;) {
-		_Atomic uint32_t *done;
+		struct job *j;
 
 		while (!atomic_load(&n->wake))
 			futex_wait(&n->wake, 0);
 		atomic_store(&n->wake, 0);
-		if (!n->fn)
+		j = n->job;
+		if (!j)
 			return NULL;
-		n->fn(n->arg);
+		j->fn(j->arg);
 		/* At rest first: who waits may be the last, and ends all that rest. */
-		done = n->done;
-		rest(n);
-		atomic_store(done, 1);
-		futex_wake(done);
+		pthread_mutex_lock(&natives.lock);
+		n->next = natives.idle;
+		natives.idle = n;
+		pthread_mutex_unlock(&natives.lock);
+		done(j);
 	}
 }
 
-static struct native *native_new(void)
+/* Signals are the program's. */
+static int thread_new(pthread_t *out, void *(*fn)(void *), void *arg)
 {
-	struct native *n = calloc(1, sizeof(*n));
 	sigset_t all, old;
 	int err;
 
-	if (!n)
-		return NULL;
-	/* Signals are the program's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&n->thread, NULL, native_main, n);
+	err = pthread_create(out, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (!err)
-		return n;
-	free(n);
-	return NULL;
+	return err ? -EAGAIN : 0;
 }
 
-static void give(struct native *n, void (*fn)(void *), void *arg, _Atomic uint32_t *done)
+static void give_to_new(struct job *j)
 {
-	n->fn = fn;
-	n->arg = arg;
-	n->done = done;
-	atomic_store(&n->wake, 1);
-	futex_wake(&n->wake);
+	struct native *n = calloc(1, sizeof(*n));
+
+	if (n && !thread_new(&n->thread, native_main, n)) {
+		give(n, j);
+		return;
+	}
+	free(n);
+	j->err = -EAGAIN;
+	done(j);
+}
+
+static void *maker_main(void *unused)
+{
+	bool ending = false;
+
+	while (!ending) {
+		struct job *j, *next;
+
+		while (!atomic_load(&natives.wake))
+			futex_wait(&natives.wake, 0);
+		pthread_mutex_lock(&natives.lock);
+		atomic_store(&natives.wake, 0);
+		j = natives.wanted;
+		natives.wanted = NULL;
+		ending = natives.ending;
+		pthread_mutex_unlock(&natives.lock);
+		for (; j; j = next) {
+			next = j->next; /* before who waits goes on */
+			give_to_new(j);
+		}
+	}
+	return unused;
+}
+
+int natives_start(void)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&natives.lock);
+	if (!natives.up) {
+		natives.ending = false;
+		err = thread_new(&natives.maker, maker_main, NULL);
+		natives.up = !err;
+	}
+	pthread_mutex_unlock(&natives.lock);
+	return err;
+}
+
+/* natives.lock held. */
+static void wake_maker(void)
+{
+	atomic_store(&natives.wake, 1);
+	futex_wake(&natives.wake);
 }
 
 int native_run(void (*fn)(void *), void *arg)
 {
-	_Atomic uint32_t done = 0;
+	struct job j = { .fn = fn, .arg = arg };
 	struct native *n;
 
-	pthread_mutex_lock(&natives_lock);
-	n = idle;
+	pthread_mutex_lock(&natives.lock);
+	n = natives.idle;
+	if (n) {
+		natives.idle = n->next;
+	} else {
+		j.next = natives.wanted;
+		natives.wanted = &j;
+		wake_maker();
+	}
+	pthread_mutex_unlock(&natives.lock);
 	if (n)
-		idle = n->next;
-	pthread_mutex_unlock(&natives_lock);
-	if (!n && !(n = native_new()))
-		return -EAGAIN;
-	give(n, fn, arg, &done);
-	while (!atomic_load(&done))
-		futex_wait(&done, 0);
-	return 0;
+		give(n, &j);
+	while (!atomic_load(&j.done))
+		futex_wait(&j.done, 0);
+	return j.err;
 }
 
 void natives_end(void)
 {
 	struct native *n;
 
-	while ((n = idle)) {
-		idle = n->next;
-		give(n, NULL, NULL, NULL);
+	if (!natives.up)
+		return;
+	pthread_mutex_lock(&natives.lock);
+	natives.ending = true;
+	wake_maker();
+	pthread_mutex_unlock(&natives.lock);
+	pthread_join(natives.maker, NULL);
+	natives.up = false;
+	while ((n = natives.idle)) {
+		natives.idle = n->next;
+		give(n, NULL);
 		pthread_join(n->thread, NULL);
 		free(n);
 	}
@@ -121,8 +198,11 @@ void natives_end(void)
 
 void natives_forked(void)
 {
-	pthread_mutex_init(&natives_lock, NULL);
-	idle = NULL;
+	pthread_mutex_init(&natives.lock, NULL);
+	natives.idle = NULL;
+	natives.wanted = NULL;
+	natives.up = false;
+	atomic_store(&natives.wake, 0);
 	current = NULL;
 }
 
