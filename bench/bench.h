@@ -23,6 +23,7 @@ enum group {
 	GROUP_FLOOR,   /* a bare VM */
 	GROUP_WARM,    /* libsthread */
 	GROUP_COW,     /* libsthread, with 64 MiB in the image */
+	GROUP_GATE,    /* libsthread, with gates */
 	GROUP_COLD,    /* libsthread, with one pooled compartment only */
 	GROUP_10MB,    /* the same with 10 MB of touched heap */
 	GROUP_1GB,     /* the same with 1 GB */
@@ -86,6 +87,9 @@ sample_fn sample_round_trip;
 /* compartment.c */
 setup_fn setup_warm, setup_cow;
 sample_fn sample_call, sample_create_join, sample_syscall, sample_cow, sample_late_wall, sample_late_cpu;
+/* gate.c */
+setup_fn setup_gate;
+sample_fn sample_gate_fresh, sample_gate_recycled, sample_gate_native;
 /* cold.c */
 setup_fn setup_cold, setup_10mb, setup_1gb, setup_idle;
 sample_fn sample_call_cold, sample_create_join_cold, sample_idle;

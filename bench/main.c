@@ -43,6 +43,12 @@ static const struct series series[] = {
 	  "how much later than a limit of wall time an endless loop ends" },
 	{ "limit.latency.cpu", GROUP_COW, WHEN_ALWAYS, 100, sample_late_cpu,
 	  "the same for CPU time" },
+	{ "gate.call.fresh", GROUP_GATE, WHEN_ALWAYS, 200, sample_gate_fresh,
+	  "call of a fresh gate from inside, 64 bytes each way: runs with 16 against none" },
+	{ "gate.call.recycled", GROUP_GATE, WHEN_ALWAYS, 200, sample_gate_recycled,
+	  "the same of a recycled gate" },
+	{ "gate.call.native", GROUP_GATE, WHEN_ALWAYS, 200, sample_gate_native,
+	  "the same of a native gate" },
 	{ "sthread.call.cold.10mb", GROUP_10MB, WHEN_COLD_SIZE, 200, sample_call_cold,
 	  "cold, in a master with 10 MB of touched heap" },
 	{ "sthread.call.cold.1gb", GROUP_1GB, WHEN_COLD_SIZE, 200, sample_call_cold,
@@ -55,6 +61,7 @@ static const struct series series[] = {
 static setup_fn *const setups[GROUPS] = {
 	[GROUP_40MB] = setup_40mb, [GROUP_THREADS] = setup_threads, [GROUP_FLOOR] = setup_floor,
 	[GROUP_WARM] = setup_warm, [GROUP_COW] = setup_cow,	    [GROUP_COLD] = setup_cold,
+	[GROUP_GATE] = setup_gate,
 	[GROUP_10MB] = setup_10mb, [GROUP_1GB] = setup_1gb,	    [GROUP_IDLE] = setup_idle,
 };
 

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +29,7 @@ extern "C" {
 #define STHREAD_MUST __attribute__((warn_unused_result))
 
 struct sthread;
+struct sthread_gate;
 struct sthread_policy;
 
 /* ---- life ------------------------------------------------------------------------------------------- */
@@ -148,6 +150,8 @@ STHREAD_MUST STHREAD_API int sthread_policy_format(const struct sthread_policy *
  * -ENOTSUP, or what statx() says: this kernel cannot tell whether two descriptors are one file.
  */
 STHREAD_MUST STHREAD_API int sthread_policy_is_subset(const struct sthread_policy *p, const struct sthread_policy *of);
+/* Grants calls of a gate, which stays as long as the policy does.  Hundreds are fine.  -EINVAL: NULL.  -EEXIST.  -ENOMEM. */
+STHREAD_MUST STHREAD_API int sthread_policy_gate(struct sthread_policy *p, struct sthread_gate *gate);
 
 /* ---- results ------------------------------------------------------------------------------------------ */
 
@@ -227,6 +231,76 @@ STHREAD_API void sthread_exit(void *value) __attribute__((noreturn));
 /* Inside: true. */
 STHREAD_API bool sthread_inside(void);
 
+/* ---- callgates: functions that run with other rights than their caller's ----------------------------------- */
+
+#define STHREAD_GATE_MESSAGE (64u << 10)        /* bytes, the largest message each way */
+#define STHREAD_GATE_DEPTH 16                   /* calls within calls */
+#define STHREAD_GATE_GIVES 16                   /* descriptors given in one call */
+#define STHREAD_GATE_NAME 32                    /* longest name, with its NUL */
+
+enum sthread_gate_kind {
+	STHREAD_GATE_FRESH,     /* each call starts from the image, in a compartment of its own; callers run in parallel */
+	STHREAD_GATE_RECYCLED,  /* one compartment that keeps its memory and descriptors between calls; callers queue */
+	STHREAD_GATE_RESIDENT,  /* not yet: -ENOTSUP */
+};
+
+/*
+ * in: a copy of the caller's message.  out: out_cap zeroed bytes.  Returns how many of them are the answer, or a
+ * negative errno for the caller.  Its stack and registers are new for each call.
+ */
+typedef ssize_t sthread_gate_fn(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap);
+
+struct sthread_gate_config {
+	size_t size;                            /* of this struct: sizeof(struct sthread_gate_config) */
+	const char *name;                       /* copied; NULL: none */
+	sthread_gate_fn *fn;
+	const struct sthread_policy *policy;    /* of the compartment that fn runs in; copied.  NULL: grants nothing */
+	void *trusted;                          /* passed to fn; no caller can change or see it */
+	enum sthread_gate_kind kind;
+	bool native;                            /* fn runs in the master, with all its rights; kind FRESH, policy NULL */
+	const struct sthread_gate *after;       /* only after a successful call of that gate by the same caller.  NULL: any time */
+	unsigned max_calls;                     /* by the same caller.  0: no limit */
+};
+
+/*
+ * -EINVAL: not initialised; cfg; fn not executable in the image; name too long.  -ENOTSUP: RESIDENT.  -ENOMEM.
+ * -EAGAIN: no thread left.
+ * A gate is of this sthread_init(): after sthread_fini(), or in a child of fork(), its calls are -EINVAL.
+ */
+STHREAD_MUST STHREAD_API int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_config *cfg);
+/* Calls under way end as they would; there are no new ones, though policies still hold it.  The handle is gone. */
+STHREAD_API void sthread_gate_destroy(struct sthread_gate *gate);
+/*
+ * Inside, and in the master: the number of bytes of the answer, in out, or a negative errno.
+ * Of the gate: what fn returned.  -EPROTO: that was neither a length of at most out_cap nor an errno.  -EIO: fn
+ * faulted, aborted or exited.  -EACCES: its policy ended it.  -ETIMEDOUT: over its wall or CPU time.  -EDQUOT: over another limit.
+ * -ECANCELED: killed.  -ENOTRECOVERABLE: lost.
+ * Of the call: -ENOENT: not granted to the caller, or destroyed.  -EPERM: not now, by the gate's rules of order.
+ * -EFAULT: in is not readable or out not writable for the caller.  -EMSGSIZE: over STHREAD_GATE_MESSAGE.
+ * -ELOOP: over STHREAD_GATE_DEPTH.  -EDEADLK: the recycled gate waits for this very call.  -EAGAIN, -ENOMEM: nothing left
+ * to run it with.  -EINVAL: not initialised, or NULL.
+ */
+STHREAD_MUST STHREAD_API ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_len,
+						   void *out, size_t out_cap);
+/* Inside: the gate of that name that the policy grants.  -ENOENT.  -EFAULT.  -EINVAL: NULL; outside. */
+STHREAD_MUST STHREAD_API int sthread_gate_find(struct sthread_gate **out, const char *name);
+
+struct sthread_id {
+	uint64_t run;   /* of one run of one compartment, never of another in this process; 0: the master */
+	bool master;    /* the program itself, or a native gate */
+};
+/* In a gate: who calls.  -EINVAL: not in a gate. */
+STHREAD_MUST STHREAD_API int sthread_gate_caller(struct sthread_id *out);
+/*
+ * In a gate: hands the caller a descriptor, with rights that the gate itself has (a native gate: the master's, any
+ * rights).  Gives the number that it has in the caller; it is there once the call has returned successfully.
+ * -EPERM: more rights than the gate has.  -EBADF.  -EMFILE: over STHREAD_GATE_GIVES, or the caller's limit.  -EINVAL:
+ * not in a gate, called by the master, rights, or of a kind that cannot be granted.  -ENOMEM, -ENFILE.
+ */
+STHREAD_MUST STHREAD_API int sthread_gate_give_fd(int fd, unsigned rights);
+/* The record of the last call that did not return properly, for the log.  -ENOENT: there was none.  -EINVAL. */
+STHREAD_MUST STHREAD_API int sthread_gate_last_result(const struct sthread_gate *gate, struct sthread_result *out);
+
 /* ---- figures -------------------------------------------------------------------------------------------- */
 
 struct sthread_stats {
@@ -237,6 +311,8 @@ struct sthread_stats {
 	uint64_t syscalls;                      /* system calls handled, forwarded or not */
 	uint64_t faults_cow, faults_demand;     /* resolved */
 	uint64_t ended_faulted, ended_killed, ended_denied, ended_limit;
+	uint64_t gate_calls, gate_faults;       /* of gates; of them those that did not return properly */
+	uint64_t gate_denied;                   /* not granted, or out of order */
 	uint64_t page_table_edits;              /* live entries changed by guest ring 0 */
 	uint64_t pages_used, pages_total;       /* guest memory, pages of 4 KiB */
 	uint64_t table_pages;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/unwind.h"
 
@@ -38,6 +39,8 @@ static void after_fork_child(void)
 	process.generation++;
 	process.forks++;
 	watch_forked();
+	gates_forked();
+	natives_forked();
 	unwind_forked();
 	if (!process.vm)
 		return;

@@ -15,6 +15,10 @@
 enum hostcall {
 	HOSTCALL_RETURN = DUNE_SYS_RETURN, /* value: the function has returned */
 	HOSTCALL_EXIT,			   /* value: sthread_exit() */
+	HOSTCALL_GATE_CALL,		   /* gate, in, in_len, out, out_cap */
+	HOSTCALL_GATE_FIND,		   /* name: the handle */
+	HOSTCALL_GATE_CALLER,		   /* the id of the run that calls; 0: the master */
+	HOSTCALL_GATE_GIVE_FD,		   /* fd, rights: the caller's number */
 	HOSTCALLS_END,
 };
 

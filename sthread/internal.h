@@ -30,23 +30,31 @@
 #define STACK_SIZE	     (1UL << 20)
 #define STACK_GUARD	     (64UL << 10)
 #define STACK_TOP_RESERVED   64 /* above the first frame: the bytes of AT_RANDOM */
+#define MESSAGE_SIZE	     (144UL << 10) /* of a gate: both ways, and what is passed */
 #define PRIVATE_AREA	     (64UL << 30)
 #define DEFAULT_MEMORY	     (4UL << 30)
 #define DEFAULT_POOL	     64
 #define DEFAULT_LIMIT_MEMORY (64UL << 20)
 /*
  * What a run needs is there already in the next: pages that it made private stay mapped, of the
- * stack and of mmap's area at most so many next to their ends, without a hole, so that a later run
+ * stack, of mmap's area and of a gate's message at most so many next to their ends, without a hole, so that a later run
  * can learn no more than a number.
  */
 #define KEEP_STACK	     16
 #define KEEP_AREA	     64
-#define KEEP_PAGES	     (KEEP_STACK + KEEP_AREA + 32)
+#define KEEP_MESSAGE	     2
+#define KEEP_PAGES	     (KEEP_STACK + KEEP_AREA + KEEP_MESSAGE + 32)
 /* A space that holds more than that after a run is not worth keeping. */
 #define KEEP_SPACE	     (KEEP_PAGES + 96)
 #define HOT_PAGES	     8
 
 enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL, STOP_CPU };
+
+/* What a run did with a gate that its policy grants. */
+struct tally {
+	unsigned calls;
+	bool succeeded;
+};
 
 struct lane {
 	struct dune_vcpu *vcpu;
@@ -73,6 +81,15 @@ struct lane {
 	} wall, cpu;			/* of a run with a limit of time: on the watch's list */
 	uint64_t cpu_seen;
 	struct lane *watch_next, **watch_link;
+
+	/* Callgates: gate.h */
+	uint64_t id;		  /* of the run; of a gate's, each call is one */
+	struct gate_call *serves; /* the call that it runs for; NULL: it is no gate */
+	struct lane *callee;	  /* the gate that it waits for: stopped with it; lock */
+	struct lane *signals;	  /* the lane whose timer signals its thread; NULL: its own */
+	struct tally *tally;	  /* by index in its policy, once `tallied` */
+	unsigned tally_cap;
+	bool tallied;
 
 	struct lane *next, **link; /* all lanes */
 	struct lane *idle_next;
@@ -117,7 +134,7 @@ struct process {
 	unsigned pool;
 	char *reserved;
 	size_t reserved_len;
-	uint64_t area_start, area_end, stack_low, stack_top;
+	uint64_t area_start, area_end, message_low, stack_low, stack_top;
 	uint64_t brk; /* what brk() answers inside */
 	struct dune_vm *vm;
 	struct ckpt *ckpt;
@@ -133,6 +150,8 @@ struct process {
 
 	atomic_uint live;
 	atomic_uint next_pid;
+	_Atomic uint64_t next_id;
+	_Atomic uint64_t gate_calls, gate_faults, gate_denied;
 	_Atomic uint64_t created, calls, recycled, cold, syscalls;
 	_Atomic uint64_t faulted, killed, denied, limited;
 };
@@ -150,6 +169,7 @@ int forks_watch(void); /* once per process.  -ENOMEM */
 /* lane.c */
 void lane_discard(struct lane *l); /* it cannot be used again */
 int lane_get(struct lane **out);   /* idle or new.  -EAGAIN, -ENOMEM */
+struct lane *lane_get_idle(void);  /* NULL: there is none */
 void lane_put(struct lane *l);	   /* clean; kept if the pool has room */
 int lane_of_thread(
 	struct lane **out); /* the calling thread's own, kept between calls; -EBUSY: it runs */
@@ -172,6 +192,21 @@ int lanes_init_once(void);
  */
 int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
 	      struct sthread *st, struct sthread_result *result);
+/*
+ * The same in steps, for a lane that is entered more than once before it is put back.  begin:
+ * -ENOMEM and others: it may not be entered.  enter: until fn ends; fills *result, or a negative
+ * errno: it has not begun.  end: after begin in any case, before lane_clean().
+ */
+int lane_begin(struct lane *l, const struct policy *policy, bool own_thread);
+int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *st,
+	       struct sthread_result *result);
+void lane_end(struct lane *l);
+/*
+ * From here to lane_unlink_callee(), what stops the caller stops the callee.  False: the caller is
+ * being stopped already, and nothing is linked.
+ */
+bool lane_link_callee(struct lane *caller, struct lane *callee);
+void lane_unlink_callee(struct lane *caller);
 /* Puts the lane back to the beginning.  False: it is of no more use. */
 bool lane_clean(struct lane *l);
 /*

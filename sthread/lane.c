@@ -109,6 +109,7 @@ static void lane_free(struct lane *l)
 {
 	lane_disarm(l);
 	sys_ctx_fini(&l->ctx);
+	free(l->tally);
 	/* First, since the space takes its time: who needs a vCPU meanwhile need not make one. */
 	dune_vcpu_destroy(l->vcpu);
 	dune_vm_free(l->space);
@@ -150,10 +151,9 @@ fail:
 	return err;
 }
 
-int lane_get(struct lane **out)
+struct lane *lane_get_idle(void)
 {
 	struct lane *l;
-	int err = 0;
 
 	pthread_mutex_lock(&process.lock);
 	l = process.idle_lanes;
@@ -163,6 +163,14 @@ int lane_get(struct lane **out)
 	}
 	process.cloned = true;
 	pthread_mutex_unlock(&process.lock);
+	return l;
+}
+
+int lane_get(struct lane **out)
+{
+	struct lane *l = lane_get_idle();
+	int err = 0;
+
 	if (!l) {
 		err = lane_new(&l);
 		if (err)

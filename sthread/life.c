@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/report.h"
 #include "sthread/unwind.h"
@@ -148,13 +149,13 @@ static int take_signal(int sig)
  * One range for all that only compartments use, so that nothing the program maps later can be in
  * its place:
  *
- *	arena | where mmap() inside works | guard | stack
+ *	arena | where mmap() inside works | guard | a gate's message | guard | stack
  *
  * The kernel puts it below the libraries, so that the stack shares page tables with their data.
  */
 static int reserve(size_t memory)
 {
-	size_t len = memory + PRIVATE_AREA + STACK_GUARD + STACK_SIZE + (4UL << 20);
+	size_t len = memory + PRIVATE_AREA + 2 * STACK_GUARD + MESSAGE_SIZE + STACK_SIZE + (4UL << 20);
 	char *p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
@@ -164,7 +165,8 @@ static int reserve(size_t memory)
 	process.reserved_len = len;
 	process.stack_top = (uint64_t)p + len;
 	process.stack_low = process.stack_top - STACK_SIZE;
-	process.area_end = process.stack_low - STACK_GUARD;
+	process.message_low = process.stack_low - STACK_GUARD - MESSAGE_SIZE;
+	process.area_end = process.message_low - STACK_GUARD;
 	process.area_start = ALIGN_HUGE((uint64_t)p) + memory;
 	return 0;
 }
@@ -247,6 +249,7 @@ static int do_init(const struct sthread_config *cfg)
 	process.nhot = 0;
 	process.created = process.calls = process.recycled = process.cold = process.syscalls = 0;
 	process.faulted = process.killed = process.denied = process.limited = 0;
+	process.gate_calls = process.gate_faults = process.gate_denied = 0;
 	return 0;
 fail:
 	undo_init();
@@ -300,6 +303,10 @@ void sthread_fini(void)
 		pthread_cond_timedwait(&process.quiet, &process.lock, &soon);
 	}
 	dune_vm_stop(process.vm);
+	/* Threads on their way out take the lock. */
+	pthread_mutex_unlock(&process.lock);
+	natives_end();
+	pthread_mutex_lock(&process.lock);
 	workers_bury();
 	watch_fini();
 	lanes_free_all();

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sthread/gate.h"
 #include "sthread/syscall.h"
 
 #define DEFAULT_MEMORY (64ULL << 20)
@@ -71,7 +72,24 @@ void policy_put(const struct policy *p)
 	for (unsigned i = 0; i < v->n; i++)
 		fd_object_put(v->grant[i].obj);
 	free(v->grant);
+	for (unsigned i = 0; i < v->ngates; i++)
+		gate_put(v->gate[i]);
+	free(v->gate);
 	free(v);
+}
+
+static int clone_gates(struct policy *v, const struct policy *from)
+{
+	v->gate_cap = v->ngates;
+	v->gate = NULL;
+	if (!v->ngates)
+		return 0;
+	v->gate = calloc(v->ngates, sizeof(struct sthread_gate *));
+	if (!v->gate)
+		return -ENOMEM;
+	for (unsigned i = 0; i < v->ngates; i++)
+		v->gate[i] = gate_get(from->gate[i]);
+	return 0;
 }
 
 /* A value that nobody else refers to, holding what *from does. */
@@ -85,10 +103,12 @@ static struct policy *policy_clone(const struct policy *from)
 	atomic_init(&v->refs, 1);
 	v->cap = from->n;
 	v->grant = NULL;
-	if (!v->n)
-		return v;
-	v->grant = calloc(v->n, sizeof(*v->grant));
-	if (!v->grant) {
+	if (v->n && !(v->grant = calloc(v->n, sizeof(*v->grant)))) {
+		free(v);
+		return NULL;
+	}
+	if (clone_gates(v, from)) {
+		free(v->grant);
 		free(v);
 		return NULL;
 	}
@@ -353,4 +373,64 @@ STHREAD_API int sthread_policy_limit(struct sthread_policy *p, enum sthread_limi
 	v->limit[limit] = value;
 	policy_edited(p);
 	return 0;
+}
+
+/* Where it is, or would be put. */
+static unsigned gate_search(const struct policy *p, uint64_t handle)
+{
+	unsigned lo = 0, hi = p->ngates;
+
+	while (lo < hi) {
+		unsigned mid = lo + (hi - lo) / 2;
+
+		if ((uintptr_t)p->gate[mid] < handle)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+int policy_gate(const struct policy *p, uint64_t handle)
+{
+	unsigned at = gate_search(p, handle);
+
+	return at < p->ngates && (uintptr_t)p->gate[at] == handle ? (int)at : -1;
+}
+
+static int gate_insert(struct policy *v, struct sthread_gate *gate)
+{
+	unsigned at = gate_search(v, (uintptr_t)gate), cap = v->gate_cap ? 2 * v->gate_cap : 8;
+	struct sthread_gate **list = v->gate;
+
+	if (policy_gate(v, (uintptr_t)gate) >= 0)
+		return -EEXIST;
+	if (v->ngates == v->gate_cap) {
+		list = reallocarray(v->gate, cap, sizeof(struct sthread_gate *));
+		if (!list)
+			return -ENOMEM;
+		v->gate = list;
+		v->gate_cap = cap;
+	}
+	memmove(list + at + 1, list + at, (v->ngates - at) * sizeof(struct sthread_gate *));
+	list[at] = gate_get(gate);
+	v->ngates++;
+	return 0;
+}
+
+STHREAD_API int sthread_policy_gate(struct sthread_policy *p, struct sthread_gate *gate)
+{
+	struct policy *v;
+	int r;
+
+	if (sthread_inside())
+		return -EPERM;
+	if (!p || !gate)
+		return -EINVAL;
+	v = policy_edit(p);
+	if (!v)
+		return -ENOMEM;
+	r = gate_insert(v, gate);
+	policy_edited(p);
+	return r;
 }

@@ -43,6 +43,8 @@ struct policy {
 	atomic_uint refs;
 	unsigned n, cap;                /* grants, sorted by number */
 	struct fd_entry *grant;
+	unsigned ngates, gate_cap;      /* gates, sorted by address */
+	struct sthread_gate **gate;
 	uint64_t limit[POLICY_LIMITS];  /* by enum sthread_limit; POLICY_NO_LIMIT: none */
 	uint8_t action[POLICY_CALLS];   /* by index in the system-call table; enum sthread_action */
 	uint8_t other;                  /* numbers that are not in the table */
@@ -63,5 +65,10 @@ int policy_within(const struct policy *p, const struct policy *of);
 /* The call's arguments are among those that the rules leave. */
 bool policy_arguments(const struct policy *p, int index, const struct dune_frame *f);
 bool policy_address(const struct policy *p, enum policy_use use, const struct address *a);
+/*
+ * Index of the gate that `handle` is, or -1.  The handle may be any number: it is compared, never
+ * followed.
+ */
+int policy_gate(const struct policy *p, uint64_t handle);
 
 #endif

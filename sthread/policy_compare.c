@@ -163,6 +163,16 @@ static int within_addresses(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
+/* ---- gates ------------------------------------------------------------------------------------------------ */
+
+static int within_gates(const struct policy *p, const struct policy *of)
+{
+	for (unsigned i = 0; i < p->ngates; i++)
+		if (policy_gate(of, (uint64_t)p->gate[i]) < 0)
+			return 0;
+	return 1;
+}
+
 /* ---- limits ----------------------------------------------------------------------------------------------- */
 
 /* POLICY_NO_LIMIT is the largest number. */

@@ -10,6 +10,7 @@
  *	other system calls: kill
  *	argument 0 of socket: 0x2 of the bits 0xff
  *	connect to 127.0.0.1:5432
+ *	gate sign
  *	limit of private memory: 64 MiB
  *	limit of CPU time: 250 ms
  *
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sthread/gate.h"
 #include "sthread/policy.h"
 #include "sthread/policy_kinds.h"
 #include "sthread/syscall.h"
@@ -205,6 +207,35 @@ static void format_addresses(struct text *t, const struct policy *p)
 			return;
 		add(t, next->use == POLICY_CONNECT ? "connect to " : "bind to ");
 		add_address(t, next);
+		add_char(t, '\n');
+	}
+}
+
+/* ---- gates ------------------------------------------------------------------------------------------------ */
+
+static int gate_order(const struct sthread_gate *a, const struct sthread_gate *b)
+{
+	int r = strcmp(a->name, b->name);
+
+	return r ? r : a < b ? -1 : a > b;
+}
+
+static void format_gates(struct text *t, const struct policy *p)
+{
+	const struct sthread_gate *last = NULL, *next;
+
+	for (;; last = next) {
+		next = NULL;
+		for (unsigned i = 0; i < p->ngates; i++) {
+			const struct sthread_gate *g = p->gate[i];
+
+			if ((!last || gate_order(g, last) > 0) && (!next || gate_order(g, next) < 0))
+				next = g;
+		}
+		if (!next)
+			return;
+		add(t, "gate ");
+		add_escaped(t, next->name, strlen(next->name));
 		add_char(t, '\n');
 	}
 }

@@ -88,6 +88,10 @@ const char *report_describe(uint64_t addr, char *buf, size_t len)
 		what = "the compartment's stack";
 	} else if (addr >= process.stack_low - STACK_GUARD && addr < process.stack_low) {
 		what = "the guard below the compartment's stack";
+	} else if (addr >= process.message_low && addr < process.message_low + MESSAGE_SIZE) {
+		what = "the message of a call of a gate";
+	} else if (addr >= process.area_end && addr < process.message_low) {
+		what = "the guard below a gate's message";
 	} else if (addr >= process.area_start && addr < process.area_end) {
 		what = "the compartment's private memory, not mapped or not so";
 	} else if (addr >= (uint64_t)process.reserved && addr < process.area_start) {

@@ -50,7 +50,7 @@ static int plant_seeds(struct lane *l)
 	return 0;
 }
 
-static int begin(struct lane *l, const struct policy *policy, const struct sthread *st)
+static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 {
 	struct sys_answer answers[SYS_ANSWERS];
 	uint64_t memory = policy->limit[STHREAD_LIMIT_MEMORY];
@@ -63,7 +63,7 @@ static int begin(struct lane *l, const struct policy *policy, const struct sthre
 	    (err = dune_space_reset(l->space, CKPT_SEEDS)))
 		return err;
 	l->ctx.policy = policy;
-	l->ctx.own_thread = st;
+	l->ctx.own_thread = own_thread;
 	l->ctx.pid = (int)(FIRST_PID + atomic_fetch_add(&process.next_pid, 1) % PIDS);
 	l->ctx.tid = l->ctx.pid;
 	if ((err = sys_begin(&l->ctx)))
@@ -224,11 +224,17 @@ static void amount(struct lane *l, struct sthread_result *r)
 	r->value = (void *)used;
 }
 
-int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
-	      struct sthread *st, struct sthread_result *result)
+int lane_begin(struct lane *l, const struct policy *policy, bool own_thread)
 {
-	uint64_t wall = policy->limit[STHREAD_LIMIT_WALL_NS];
-	uint64_t cpu = policy->limit[STHREAD_LIMIT_CPU_NS];
+	l->dirty = true;
+	return begin(l, policy, own_thread);
+}
+
+int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *st,
+	       struct sthread_result *result)
+{
+	uint64_t wall = l->ctx.policy->limit[STHREAD_LIMIT_WALL_NS];
+	uint64_t cpu = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
 	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
 	struct sthread_result r = { .end = STHREAD_LOST };
 	struct dune_frame f = {
@@ -240,13 +246,11 @@ int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), v
 	};
 	int err;
 
-	l->dirty = true;
-	err = begin(l, policy, st);
-	if (!err && watched)
-		err = watch_add(l, wall, cpu);
-	if (err)
-		goto out;
+	if (watched && (err = watch_add(l, wall, cpu)))
+		return err;
 	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
+	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
+	l->tallied = false;
 	started(l, st);
 	while (!stopped(l, &r) && !step(l, &f, &r))
 		;
@@ -255,21 +259,36 @@ int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), v
 	finished(l, st);
 	if (r.end == STHREAD_OVER_LIMIT)
 		amount(l, &r);
-	if (result) {
-		if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
-			result_backtrace(l, &f, &r);
-		memcpy(r.message, l->ctx.message, sizeof(r.message));
-		*result = r;
-	}
-	count(&r);
+	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
+		result_backtrace(l, &f, &r);
+	memcpy(r.message, l->ctx.message, sizeof(r.message));
 	atomic_fetch_add(&process.syscalls, l->ctx.calls);
+	count(&r);
 	if (!l->used && r.end == STHREAD_RETURNED)
 		note_hot(l);
 	l->used = true;
 	l->lost = r.end == STHREAD_LOST;
-out:
+	*result = r;
+	return 0;
+}
+
+void lane_end(struct lane *l)
+{
 	sys_done(&l->ctx);
 	l->ctx.policy = NULL;
+}
+
+int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
+	     struct sthread *st, struct sthread_result *result)
+{
+	struct sthread_result r;
+	int err = lane_begin(l, policy, st);
+
+	if (!err)
+		err = lane_enter(l, fn, arg, st, &r);
+	if (!err && result)
+		*result = r;
+	lane_end(l);
 	return err;
 }
 
@@ -316,6 +335,7 @@ bool lane_clean(struct lane *l)
 		return false;
 	dune_space_limit(l->space, 0);
 	if (trim(l, process.area_start, process.area_end, KEEP_AREA, false) ||
+	    trim(l, process.message_low, process.message_low + MESSAGE_SIZE, KEEP_MESSAGE, false) ||
 	    trim(l, process.stack_low, process.stack_top, KEEP_STACK, true) ||
 	    dune_space_reset(l->space, KEEP_PAGES) || dune_space_pages(l->space) > KEEP_SPACE)
 		return false;
@@ -328,6 +348,7 @@ static void signal_thread(struct lane *l)
 {
 	const struct itimerspec soon = { .it_value.tv_nsec = 1 };
 
+	l = l->signals ? l->signals : l;
 	if (!syscall(SYS_tgkill, getpid(), l->thread, process.signal))
 		return;
 	/*
@@ -335,6 +356,50 @@ static void signal_thread(struct lane *l)
 	 * it is its own.
 	 */
 	timer_settime(l->timer, 0, &soon, NULL);
+}
+
+/* Its lock is held, as is that of its caller, and so on. */
+static void stop(struct lane *l, enum stop_reason reason)
+{
+	struct lane *callee = l->callee;
+
+	if (!atomic_load(&l->stop))
+		atomic_store(&l->reason, (int)reason);
+	atomic_store(&l->stop, true);
+	if (l->running) {
+		l->signalled = true;
+		dune_vcpu_kick(l->vcpu);
+		signal_thread(l);
+	}
+	if (!callee)
+		return;
+	pthread_mutex_lock(&callee->lock);
+	stop(callee, STOP_KILLED);
+	pthread_mutex_unlock(&callee->lock);
+}
+
+bool lane_link_callee(struct lane *caller, struct lane *callee)
+{
+	bool going;
+
+	pthread_mutex_lock(&caller->lock);
+	going = !atomic_load(&caller->stop);
+	if (going)
+		caller->callee = callee;
+	pthread_mutex_unlock(&caller->lock);
+	return going;
+}
+
+void lane_unlink_callee(struct lane *caller)
+{
+	struct lane *callee = caller->callee;
+
+	pthread_mutex_lock(&caller->lock);
+	caller->callee = NULL;
+	pthread_mutex_unlock(&caller->lock);
+	/* It is not running: what was meant for it came too late. */
+	atomic_store(&callee->stop, false);
+	atomic_store(&callee->reason, STOP_NONE);
 }
 
 void lane_stop(struct lane *l, enum stop_reason reason, bool wait)
@@ -345,14 +410,8 @@ void lane_stop(struct lane *l, enum stop_reason reason, bool wait)
 	for (;;) {
 		pthread_mutex_lock(&l->lock);
 		running = l->running;
-		if (running) {
-			if (!atomic_load(&l->stop))
-				atomic_store(&l->reason, (int)reason);
-			atomic_store(&l->stop, true);
-			l->signalled = true;
-			dune_vcpu_kick(l->vcpu);
-			signal_thread(l);
-		}
+		if (running)
+			stop(l, reason);
 		pthread_mutex_unlock(&l->lock);
 		if (!running || !wait)
 			return;

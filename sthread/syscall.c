@@ -9,10 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
-int sys_begin(struct sys_ctx *ctx)
+void sys_again(struct sys_ctx *ctx)
 {
-	uint64_t fds = ctx->policy->limit[STHREAD_LIMIT_FDS];
-
 	ctx->mem.nomem = false;
 	ctx->end = STHREAD_LOST;
 	ctx->value = 0;
@@ -24,6 +22,13 @@ int sys_begin(struct sys_ctx *ctx)
 	atomic_store(&ctx->revoke, 0);
 	ctx->message_len = 0;
 	memset(ctx->message, 0, sizeof(ctx->message)); /* all of it goes into the result */
+}
+
+int sys_begin(struct sys_ctx *ctx)
+{
+	uint64_t fds = ctx->policy->limit[STHREAD_LIMIT_FDS];
+
+	sys_again(ctx);
 	return fdtab_load(&ctx->fds, ctx->policy->grant, ctx->policy->n,
 			  fds < INT_MAX ? (unsigned)fds : INT_MAX);
 }
@@ -124,7 +129,9 @@ static enum sys_outcome over_memory(struct sys_ctx *ctx)
 	return ended(ctx, STHREAD_OVER_LIMIT, 0);
 }
 
-static long run_call(struct sys_ctx *ctx, const struct sys_entry *entry, const struct dune_frame *f)
+/* Its frame is large: not inlined, since nested gates stack up beside it. */
+__attribute__((noinline)) static long run_call(struct sys_ctx *ctx, const struct sys_entry *entry,
+					       const struct dune_frame *f)
 {
 	const uint64_t arg[6] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9 };
 	struct sys_call c;

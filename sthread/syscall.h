@@ -84,6 +84,8 @@ void sys_fini(void);
 
 /* Zeroed memory is a valid sys_ctx for sys_begin().  -ENOMEM. */
 int sys_begin(struct sys_ctx *ctx);
+/* The next entry of a run that keeps its memory: its descriptors stay, too. */
+void sys_again(struct sys_ctx *ctx);
 /* Drops the run's descriptors; memory is kept for the next sys_begin(). */
 void sys_done(struct sys_ctx *ctx);
 /* Drops everything. */

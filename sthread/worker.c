@@ -5,27 +5,14 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "sthread/futex.h"
 #include "sthread/internal.h"
 
 #define WORKER_STACK (256UL << 10)
-
-static void futex_wait(_Atomic uint32_t *word, uint32_t while_is)
-{
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, while_is, NULL, NULL, 0);
-}
-
-static void futex_wake(_Atomic uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
 
 static void st_put(struct sthread *st)
 {

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gate.h - callgates.  World: host; struct gate_entry and gate_inside() also ring 3.
+ *
+ *	inside: host call ──┐                          ┌── gate_run.c: a lane, on this thread
+ *	                    ├── gate_call.c ── perform ─┤
+ *	master, native ─────┘   checks, copies once    └── gate_native.c: the master
+ *
+ * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within calls are linked by
+ * `up`, lanes by `callee`: who stops a lane stops what it waits for.
+ *
+ * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the last record.
+ * Nothing is taken under it.
+ */
+#ifndef STHREAD_GATE_H
+#define STHREAD_GATE_H
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sthread.h>
+
+struct lane;
+struct policy;
+struct gate_waiter;
+
+/* One sequence of calls within calls.  It waits for one gate at most. */
+struct gate_chain {
+	struct sthread_gate *waits;
+};
+
+struct sthread_gate {
+	atomic_uint refs;
+	char name[STHREAD_GATE_NAME];
+	sthread_gate_fn *fn;
+	void *trusted;
+	const struct policy *policy;
+	enum sthread_gate_kind kind;
+	bool native;
+	const struct sthread_gate *after;
+	unsigned max_calls;
+	unsigned generation; /* process.generation when it was made */
+
+	/* Under the lock: */
+	bool gone;
+	bool failed; /* `last` is the record of a call */
+	struct sthread_result last;
+	struct gate_chain *holder;  /* RECYCLED: who runs it */
+	struct gate_waiter *queue;  /* first come, first served */
+	struct lane *lane;	    /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
+};
+
+struct gate_call {
+	struct sthread_gate *gate;
+	struct gate_call *up;	/* the call that the caller itself serves, or NULL */
+	struct lane *caller;	/* the compartment that calls; NULL: the master, or a native gate */
+	struct lane *stopper;	/* whose end is the end of this; NULL: nobody's */
+	struct gate_chain *chain, own_chain;
+	unsigned depth;
+	uint64_t id;		/* of the caller */
+	size_t in_len, out_cap;
+	unsigned char *in, *out;	/* the private copies */
+	bool began, failed;	/* fn has been entered; has not returned properly */
+	ssize_t answer;		/* gate_native.c */
+	sigset_t mask;		/* gate_run.c */
+	unsigned n_given;
+	int given[STHREAD_GATE_GIVES];	/* numbers in the caller's table */
+};
+
+/* gate_object.c */
+struct sthread_gate *gate_get(struct sthread_gate *g);
+void gate_put(struct sthread_gate *g); /* NULL is fine */
+
+/* gate_call.c: what hostcall_serve() hands on */
+long gate_serve_call(struct lane *l, const uint64_t arg[5]);
+long gate_serve_find(struct lane *l, uint64_t name);
+long gate_serve_caller(struct lane *l);
+long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights);
+/* The caller of the calling thread's native gate is being stopped, or the call of c is. */
+bool gate_stopping(const struct gate_call *c);
+
+/* gate_queue.c: RECYCLED gates run one call at a time */
+int gate_take(struct gate_call *c); /* -EDEADLK, -ECANCELED, -ENOENT */
+void gate_release(struct sthread_gate *g);
+void gate_lock(void);
+void gate_unlock(void);
+void gates_forked(void);
+
+/* gate_run.c: the answer's length, now in c->out, or a negative errno */
+ssize_t gate_in_lane(struct gate_call *c);
+void gate_lane_back(struct lane *l); /* what a recycled gate kept */
+/* A length of at most cap, or an errno. */
+static inline bool gate_answer_ok(ssize_t n, size_t cap)
+{
+	return n < 0 ? n >= -4095 : (size_t)n <= cap;
+}
+
+/* gate_native.c */
+ssize_t gate_in_master(struct gate_call *c);
+struct gate_call *gate_current(void); /* the call whose native gate this thread runs, or NULL */
+/* By a thread of the program, before native_run(): -EAGAIN */
+int natives_start(void);
+/* Runs fn(arg) to its end on a thread of the library that nothing confines, and waits.  -EAGAIN */
+int native_run(void (*fn)(void *), void *arg);
+void natives_end(void); /* none runs */
+void natives_forked(void);
+
+/* inside_gate.c: what a gate's lane finds at the beginning of its message */
+struct gate_entry {
+	sthread_gate_fn *fn;
+	void *trusted;
+	const void *in;
+	size_t in_len;
+	void *out;
+	size_t out_cap;
+};
+void *gate_inside(void *entry);
+
+#endif
