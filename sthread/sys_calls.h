@@ -188,7 +188,8 @@ long sys_do_nanosleep(struct sys_call *c);
 int sys_check_futex(struct sys_call *c);
 long sys_do_futex(struct sys_call *c);
 
-/* sys_self.c: what a compartment is told of itself */
+/* sys_self.c, sys_machine.c: what a compartment is told of itself and its machine */
+bool sys_is_self(const struct sys_ctx *ctx, int id);
 long sys_do_perm(struct sys_call *c);
 long sys_do_noent(struct sys_call *c);
 long sys_do_intr(struct sys_call *c);

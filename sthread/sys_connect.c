@@ -138,7 +138,8 @@ long sys_do_bind(struct sys_call *c)
 {
 	if (bind(c->fd.obj->host, (const struct sockaddr *)c->in.bytes, c->in_len) < 0)
 		return -errno;
-	c->fd.obj->bound = true;
+	if (c->fd.obj->own) /* others are shared */
+		c->fd.obj->bound = true;
 	return 0;
 }
 

@@ -203,6 +203,80 @@ ST_FN(kernel_files_are_refused)
 	return NULL;
 }
 
+/* arg: a second directory, with fewer rights.  Names are made beneath, and nowhere else. */
+ST_FN(makes_names_beneath_only)
+{
+	static const struct {
+		const char *path;
+		int err;
+	} bad[] = {
+		{ "..", EXDEV },       { "../x", EXDEV },	{ "/tmp/x", EXDEV },	  { "/", EXDEV },
+		{ "sub/..", EXDEV },   { "sub/../../x", EXDEV }, { "out_dir/x", EXDEV },   { "loop/x", ELOOP },
+		{ "out_by_proc/x", EXDEV }, { "", ENOENT },	{ "none/x", ENOENT },	  { ".", EINVAL },
+		{ "file/x", ENOTDIR }, { "sub/.", EINVAL },
+	};
+	int other = (int)(intptr_t)arg;
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		const char *path = bad[i].path;
+
+		CHECK_MSG(mkdirat(dir, path, 0700) == -1 && errno == bad[i].err, "%s: %d", path, errno);
+		CHECK_MSG(unlinkat(dir, path, 0) == -1 && errno == bad[i].err, "%s: %d", path, errno);
+		CHECK_MSG(unlinkat(dir, path, AT_REMOVEDIR) == -1 && errno == bad[i].err, "%s: %d", path,
+			  errno);
+		CHECK_MSG(renameat(dir, path, dir, "moved") == -1 && errno == bad[i].err, "%s: %d", path,
+			  errno);
+		CHECK_MSG(renameat(dir, "file", dir, path) == -1 && errno == bad[i].err, "%s: %d", path,
+			  errno);
+	}
+	CHECK(mkdirat(dir, "out_new", 0700) == -1 && errno == EEXIST);
+	CHECK(mkdirat(dir, "out_dir/", 0700) == -1 && errno == EEXIST);
+	CHECK(unlinkat(dir, "out_dir/", AT_REMOVEDIR) == -1 && errno == ENOTDIR);
+	CHECK(mkdirat(AT_FDCWD, "x", 0700) == -1 && errno == EACCES);
+	CHECK(mkdirat(dir + 1, "x", 0700) == -1 && errno == EBADF);
+	/* A file that may only be read there would be writable here. */
+	CHECK(renameat(other, "file", dir, "mine") == -1 && errno == EXDEV);
+	CHECK(syscall(SYS_renameat2, dir, "file", other, "file", 2 /* exchange */) == -1 && errno == EXDEV);
+	/* The twins. */
+	CHECK_EQ(mkdirat(dir, "made", 0700), 0);
+	CHECK_EQ(renameat(dir, "link", dir, "made/link"), 0);
+	CHECK_EQ(renameat(dir, "made/link", dir, "link"), 0);
+	CHECK_EQ(unlinkat(dir, "made/", AT_REMOVEDIR), 0);
+	CHECK_EQ(unlinkat(dir, "out", 0), 0);
+	return NULL;
+}
+
+ST_FN(makes_no_names)
+{
+	CHECK(mkdirat(dir, "made", 0700) == -1 && errno == EPERM);
+	CHECK(unlinkat(dir, "file", 0) == -1 && errno == EPERM);
+	CHECK(renameat(dir, "file", dir, "moved") == -1 && errno == EPERM);
+	return NULL;
+}
+
+static void names(void)
+{
+	const unsigned rights = STHREAD_FD_READ | STHREAD_FD_STAT | STHREAD_FD_MAKE;
+	struct sthread_policy *p = st_policy_all_calls();
+	char name[64];
+	int other;
+
+	snprintf(name, sizeof(name), "%s/other", top);
+	CHECK_EQ(mkdir(name, 0700), 0);
+	other = open(name, O_RDONLY | O_DIRECTORY);
+	close(openat(other, "file", O_CREAT | O_WRONLY, 0600));
+	st_grant_dir(p, dir, rights | STHREAD_FD_WRITE);
+	st_grant_dir(p, other, rights);
+	ST_PASSES(p, makes_names_beneath_only, (intptr_t)other);
+	CHECK(!faccessat(dir, "file", F_OK, 0) && !faccessat(other, "file", F_OK, 0));
+	CHECK_EQ(access("/etc/passwd", F_OK), 0);
+	snprintf(name, sizeof(name), "%s/x", top);
+	CHECK_EQ(access(name, F_OK), -1);
+	close(other);
+	sthread_policy_destroy(p);
+	st_others_live();
+}
+
 static void build(void)
 {
 	char name[64];
@@ -292,6 +366,8 @@ int main(void)
 	ST_PASSES(writer, finds_no_way_out, NULL);
 	ST_PASSES(writer, opens_what_is_there, NULL);
 	CHECK(faccessat(dir, "new", F_OK, 0) == 0);
+	ST_PASSES(writer, makes_no_names, NULL);
+	names();
 	snprintf(name, sizeof(name), "%s/made", top);
 	CHECK(access(name, F_OK) == -1 && access("/tmp/st_paths_made", F_OK) == -1);
 	kernel_files();
