@@ -30,6 +30,7 @@ enum left {
 	LEFT_MONITOR, /* the monitor left: the frame in memory, the reason in mon->exit */
 	LEFT_RING3,   /* a signal, in ring 3: registers in kvm_run */
 	LEFT_BUS, /* a touch in ring 3 of a slot's page with nothing behind it: registers in kvm_run */
+	LEFT_EXCEPTION, /* an exception in ring 3 that KVM keeps for itself: split locks; registers in kvm_run */
 	LEFT_RESTORE, /* a signal, on the way to ring 3: the frame is as the host made it or in memory */
 	LEFT_LOST,
 };
@@ -109,6 +110,9 @@ static enum left enter(struct dune_vcpu *c)
 		atomic_store(&c->mon->kick, 1);
 	}
 	arch_regs_get(c->run, &now);
+	if (c->run->exit_reason == KVM_EXIT_EXCEPTION && !in_monitor(now.rip) &&
+	    !arch_event_pending(c->fd))
+		return LEFT_EXCEPTION;
 	if (c->run->exit_reason != KVM_EXIT_IO || c->run->io.port != MON_PORT ||
 	    !in_monitor(now.rip))
 		return LEFT_LOST;
@@ -189,6 +193,7 @@ static bool collect(struct dune_vcpu *c, enum left how, struct dune_frame *f)
 		break;
 	case LEFT_RING3:
 	case LEFT_BUS:
+	case LEFT_EXCEPTION:
 		arch_regs_get(c->run, f);
 		f->cs = SEL_USER_CS;
 		/*
@@ -268,6 +273,10 @@ static int handle(struct dune_vcpu *c, struct dune_space *s, enum left how, stru
 	case LEFT_BUS:
 		f->vector = VECTOR_MC;
 		f->error = 0;
+		return DUNE_EXIT_FAULT;
+	case LEFT_EXCEPTION:
+		f->vector = c->run->ex.exception;
+		f->error = c->run->ex.error_code;
 		return DUNE_EXIT_FAULT;
 	case LEFT_RING3:
 	case LEFT_RESTORE:
