@@ -6,11 +6,11 @@
  *	                    ├── gate_call.c ── perform ─┤
  *	master, native ─────┘   checks, copies once    └── gate_native.c: the master
  *
- * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within calls are linked by
- * `up`, lanes by `callee`: who stops a lane stops what it waits for.
+ * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within
+ * calls are linked by `up`, lanes by `callee`: who stops a lane stops what it waits for.
  *
- * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the last record.
- * Nothing is taken under it.
+ * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the
+ * last record. Nothing is taken under it.
  */
 #ifndef STHREAD_GATE_H
 #define STHREAD_GATE_H

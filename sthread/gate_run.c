@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate_run.c - a call of a gate in its compartment: a lane, on the thread that serves the caller.  World: host.
+ * gate_run.c - a call of a gate in its compartment: a lane, on the thread that serves the
+ * caller.  World: host.
  *
  * The message lies at a place of its own in the gate's memory:
  *
