@@ -47,8 +47,12 @@ int setup_gate(void)
 	int err = bench_init(0);
 
 	for (int i = 0; i < KINDS && !err; i++) {
-		struct sthread_gate_config c = { .size = sizeof(c), .name = names[i], .fn = echo, .native = i == NATIVE,
-						 .kind = i == RECYCLED ? STHREAD_GATE_RECYCLED : STHREAD_GATE_FRESH };
+		struct sthread_gate_config c = { .size = sizeof(c),
+						 .name = names[i],
+						 .fn = echo,
+						 .native = i == NATIVE,
+						 .kind = i == RECYCLED ? STHREAD_GATE_RECYCLED :
+									 STHREAD_GATE_FRESH };
 		struct sthread_gate *gate;
 
 		err = sthread_gate_create(&gate, &c);

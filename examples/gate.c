@@ -50,7 +50,8 @@ static void *server(void *arg)
 
 	if (sthread_gate_find(&gate, "sign"))
 		return NULL;
-	if (sthread_gate_call(gate, words, sizeof(words), &signature, sizeof(signature)) != sizeof(signature))
+	if (sthread_gate_call(gate, words, sizeof(words), &signature, sizeof(signature)) !=
+	    sizeof(signature))
 		return NULL;
 
 	/* The key's descriptor is not there for it. */
@@ -70,15 +71,17 @@ static int load_key(void)
 {
 	int fd = memfd_create("key", MFD_CLOEXEC);
 
-	if (fd < 0 || write(fd, "thirty-two bytes of a secret key", 32) != 32 || lseek(fd, 0, SEEK_SET))
+	if (fd < 0 || write(fd, "thirty-two bytes of a secret key", 32) != 32 ||
+	    lseek(fd, 0, SEEK_SET))
 		return -errno;
 	return fd;
 }
 
 int main(void)
 {
-	struct sthread_gate_config config = { .size = sizeof(config), .name = "sign", .fn = sign,
-					      .kind = STHREAD_GATE_RECYCLED };
+	struct sthread_gate_config config = {
+		.size = sizeof(config), .name = "sign", .fn = sign, .kind = STHREAD_GATE_RECYCLED
+	};
 	struct sthread_policy *signer, *serving;
 	struct sthread_gate *gate;
 	struct sthread_result result;

@@ -9,7 +9,8 @@
 
 static int check(const struct sthread_gate_config *cfg)
 {
-	if (!cfg || cfg->size != sizeof(*cfg) || !cfg->fn || (unsigned)cfg->kind > STHREAD_GATE_RESIDENT)
+	if (!cfg || cfg->size != sizeof(*cfg) || !cfg->fn ||
+	    (unsigned)cfg->kind > STHREAD_GATE_RESIDENT)
 		return -EINVAL;
 	if (cfg->name && strlen(cfg->name) >= STHREAD_GATE_NAME)
 		return -EINVAL;

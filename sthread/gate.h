@@ -6,11 +6,11 @@
  *	                    ├── gate_call.c ── perform ─┤
  *	master, native ─────┘   checks, copies once    └── gate_native.c: the master
  *
- * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within calls are linked by
- * `up`, lanes by `callee`: who stops a lane stops what it waits for.
+ * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within
+ * calls are linked by `up`, lanes by `callee`: who stops a lane stops what it waits for.
  *
- * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the last record.
- * Nothing is taken under it.
+ * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the
+ * last record. Nothing is taken under it.
  */
 #ifndef STHREAD_GATE_H
 #define STHREAD_GATE_H
@@ -46,26 +46,26 @@ struct sthread_gate {
 	bool gone;
 	bool failed; /* `last` is the record of a call */
 	struct sthread_result last;
-	struct gate_chain *holder;  /* RECYCLED: who runs it */
-	struct gate_waiter *queue;  /* first come, first served */
-	struct lane *lane;	    /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
+	struct gate_chain *holder; /* RECYCLED: who runs it */
+	struct gate_waiter *queue; /* first come, first served */
+	struct lane *lane;	   /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
 };
 
 struct gate_call {
 	struct sthread_gate *gate;
-	struct gate_call *up;	/* the call that the caller itself serves, or NULL */
-	struct lane *caller;	/* the compartment that calls; NULL: the master, or a native gate */
-	struct lane *stopper;	/* whose end is the end of this; NULL: nobody's */
+	struct gate_call *up; /* the call that the caller itself serves, or NULL */
+	struct lane *caller;  /* the compartment that calls; NULL: the master, or a native gate */
+	struct lane *stopper; /* whose end is the end of this; NULL: nobody's */
 	struct gate_chain *chain, own_chain;
 	unsigned depth;
-	uint64_t id;		/* of the caller */
+	uint64_t id; /* of the caller */
 	size_t in_len, out_cap;
-	unsigned char *in, *out;	/* the private copies */
-	bool began, failed;	/* fn has been entered; has not returned properly */
-	ssize_t answer;		/* gate_native.c */
-	sigset_t mask;		/* gate_run.c */
+	unsigned char *in, *out; /* the private copies */
+	bool began, failed;	 /* fn has been entered; has not returned properly */
+	ssize_t answer;		 /* gate_native.c */
+	sigset_t mask;		 /* gate_run.c */
 	unsigned n_given;
-	int given[STHREAD_GATE_GIVES];	/* numbers in the caller's table */
+	int given[STHREAD_GATE_GIVES]; /* numbers in the caller's table */
 };
 
 /* gate_object.c */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate_call.c - a call of a gate: who may, what goes in, what comes out.  World: host; the public calls also ring 3.
+ * gate_call.c - a call of a gate: who may, what goes in, what comes out.  World: host; the public
+ * calls also ring 3.
  *
- * All checks come first, the message is copied in once, fn runs on the copy, and what it answers is copied out once.
- * What it may not is known from the caller's policy and lane, on this side.
+ * All checks come first, the message is copied in once, fn runs on the copy, and what it answers is
+ * copied out once. What it may not is known from the caller's policy and lane, on this side.
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,7 +21,10 @@ bool gate_stopping(const struct gate_call *c)
 
 /* ---- any caller ---- */
 
-/* The private copies: in_len bytes to fill, out_cap zeroed ones.  call_close() when it succeeded. */
+/*
+ * The private copies: in_len bytes to fill, out_cap zeroed ones.  call_close() when it
+ * succeeded.
+ */
 static int call_open(struct gate_call *c, struct sthread_gate *gate, size_t in_len, size_t out_cap)
 {
 	if (in_len > STHREAD_GATE_MESSAGE || out_cap > STHREAD_GATE_MESSAGE)

@@ -2,9 +2,9 @@
 /*
  * gate_native.c - gates whose function runs in the master, and the threads for them.  World: host.
  *
- * On a thread of the program fn runs where it was called.  A worker of the library is confined to what serving a
- * compartment takes, so there it runs on a thread of its own kind, while the worker waits.  Neither is interrupted:
- * what stops the caller takes effect when fn has returned.
+ * On a thread of the program fn runs where it was called.  A worker of the library is confined to
+ * what serving a compartment takes, so there it runs on a thread of its own kind, while the worker
+ * waits.  Neither is interrupted: what stops the caller takes effect when fn has returned.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -36,8 +36,9 @@ struct native {
 };
 
 /*
- * As many threads as calls were under way at once; they rest until sthread_fini().  They are made by one that a thread
- * of the program made, never by a worker: what confines that one would confine them.
+ * As many threads as calls were under way at once; they rest until sthread_fini().  They are made by
+ * one that a thread of the program made, never by a worker: what confines that one would confine
+ * them.
  */
 static struct {
 	pthread_mutex_t lock;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* gate_object.c - gates are counted: by their handle, policies, other gates' rules.  World: host. */
+/*
+ * gate_object.c - gates are counted: by their handle, policies, other gates' rules.  World:
+ * host.
+ */
 #include <stdlib.h>
 
 #include "sthread/gate.h"

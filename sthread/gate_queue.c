@@ -2,9 +2,9 @@
 /*
  * gate_queue.c - who runs a recycled gate, and who is next.  World: host.
  *
- * A chain of calls may hold several recycled gates and waits for one at most.  So "waits for, held by" leads from each
- * gate to one other, and a wait that would close a circle is refused before it begins: no deadlock, whatever gates call
- * each other from however many threads.
+ * A chain of calls may hold several recycled gates and waits for one at most.  So "waits for, held
+ * by" leads from each gate to one other, and a wait that would close a circle is refused before it
+ * begins: no deadlock, whatever gates call each other from however many threads.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -66,7 +66,10 @@ static void dequeue(struct sthread_gate *g, struct gate_waiter *w)
 	w->chain->waits = NULL;
 }
 
-/* Ended by a hand-over, or by what stops the caller: a signal, if it is this thread that is signalled. */
+/*
+ * Ended by a hand-over, or by what stops the caller: a signal, if it is this thread that is
+ * signalled.
+ */
 static void wait_for_turn(const struct gate_call *c, struct gate_waiter *me)
 {
 	const struct timespec look = { .tv_nsec = 5000000 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate_run.c - a call of a gate in its compartment: a lane, on the thread that serves the caller.  World: host.
+ * gate_run.c - a call of a gate in its compartment: a lane, on the thread that serves the
+ * caller.  World: host.
  *
  * The message lies at a place of its own in the gate's memory:
  *
@@ -53,7 +54,8 @@ static int wipe_page(void *ctx, dune_gva_t at, const struct dune_leaf *leaf)
 	uint64_t n = w->end - at.v;
 
 	if (leaf->prot & DUNE_OWNED)
-		memset(dune_page_host(w->vm, leaf->page), 0, n < DUNE_PAGE_SIZE ? n : DUNE_PAGE_SIZE);
+		memset(dune_page_host(w->vm, leaf->page), 0,
+		       n < DUNE_PAGE_SIZE ? n : DUNE_PAGE_SIZE);
 	return 0;
 }
 
@@ -63,7 +65,8 @@ static void wipe(struct lane *l, uint64_t low, uint64_t end)
 	struct wipe w = { l->ctx.mem.vm, end };
 
 	dune_vm_page_walk(l->space, dune_gva(low),
-			  dune_gva((end + DUNE_PAGE_SIZE - 1) & ~(DUNE_PAGE_SIZE - 1)), wipe_page, &w);
+			  dune_gva((end + DUNE_PAGE_SIZE - 1) & ~(DUNE_PAGE_SIZE - 1)), wipe_page,
+			  &w);
 }
 
 static int begin(const struct gate_call *c, struct lane *l, bool again)
