@@ -28,6 +28,7 @@ extern "C" {
 
 struct sthread;
 struct sthread_policy;
+struct sthread_tag;
 
 /* ---- life ------------------------------------------------------------------------------------------- */
 
@@ -102,6 +103,49 @@ STHREAD_MUST STHREAD_API int sthread_policy_dir(struct sthread_policy *p, int di
 STHREAD_MUST STHREAD_API int sthread_policy_syscall(struct sthread_policy *p, long nr, enum sthread_action action);
 STHREAD_MUST STHREAD_API int sthread_policy_limit(struct sthread_policy *p, enum sthread_limit limit, uint64_t value);
 
+/* Rights on memory; writing includes reading.  Nothing of it is ever executable. */
+#define STHREAD_READ 0x1u
+#define STHREAD_WRITE 0x2u
+/* Grants the tag's memory, at its address.  -EINVAL: rights, or not a tag that is there.  -EEXIST: granted already.
+ * -ENOMEM. */
+STHREAD_MUST STHREAD_API int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsigned rights);
+/* Grants whole pages of live memory of the master that sthread_map() made.  -EINVAL: rights, unaligned, other memory,
+ * or an overlap with what is granted.  -EEXIST: granted already.  -ENOMEM. */
+STHREAD_MUST STHREAD_API int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsigned rights);
+
+/* ---- tagged memory: at one address in the master and in every compartment that was granted it -------- */
+
+/*
+ * A tag: `max` bytes of zeros (in whole pages; from 2 MiB on of 2 MiB), which take up memory when touched.  The name,
+ * 1 to 31 bytes, is for records.  In a child of fork() no tag of the parent exists; sthread_fini() destroys all.
+ * -EINVAL: name or max, or not initialised.  -ENOMEM: no memory, or no range of addresses of that size.
+ */
+STHREAD_MUST STHREAD_API int sthread_tag_create(struct sthread_tag **out, const char *name, size_t max);
+/* Its memory goes, and what was allocated in it.  The handle is gone, though policies may name it: runs with these are
+ * refused.  -EBUSY, and nothing is done: a live compartment was granted it, or a call on it is under way.
+ * -EINVAL: of the parent, in a child of fork(). */
+STHREAD_MUST STHREAD_API int sthread_tag_destroy(struct sthread_tag *tag);
+/* Where its memory begins, for all of its life; NULL: as for -EINVAL above, or inside.  What of it is allocated is the
+ * business of sthread_malloc() alone. */
+STHREAD_API void *sthread_tag_start(struct sthread_tag *tag);
+/*
+ * Blocks of a tag, as malloc(3) and its like; also inside, for a tag that was granted for writing.  NULL with errno:
+ * ENOMEM; EPERM (inside: not granted so); EINVAL (not a tag that is there, or ptr is not a live block of it: nothing
+ * was done).  realloc of NULL allocates.  Sizes are rounded as jemalloc does: a tag of less than 64 KiB holds few
+ * sizes.  Some 4,000 tags can have blocks at the same time.
+ */
+STHREAD_API void *sthread_malloc(struct sthread_tag *tag, size_t size);
+STHREAD_API void *sthread_calloc(struct sthread_tag *tag, size_t n, size_t size);
+STHREAD_API void *sthread_realloc(struct sthread_tag *tag, void *ptr, size_t size);
+/* Of whichever tag it is in.  What is not a live block, or (inside) not of a tag granted for writing, is left alone. */
+STHREAD_API void sthread_free(void *ptr);
+/* The tag whose memory this is; inside, of those that were granted.  NULL: none, or of sthread_map(). */
+STHREAD_API struct sthread_tag *sthread_tag_of(const void *ptr);
+/* Whole pages of zeros without an allocator, for sthread_policy_memory().  Errors as for a tag; -EINVAL: len. */
+STHREAD_MUST STHREAD_API int sthread_map(size_t len, void **out);
+/* The whole of such a mapping.  -EBUSY as for a tag.  -EINVAL: none begins at addr. */
+STHREAD_MUST STHREAD_API int sthread_unmap(void *addr);
+
 /* ---- results ------------------------------------------------------------------------------------------ */
 
 enum sthread_end {
@@ -157,7 +201,8 @@ STHREAD_MUST STHREAD_API int sthread_fault_format(const struct sthread_result *r
 /*
  * Runs fn(arg) in a fresh compartment, concurrently, on a thread of the library.  arg is passed as it is: what it
  * points to is there only if it was at the checkpoint.  The policy is copied.
- * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EINVAL: not initialised, or fn is not executable there.
+ * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EINVAL: not initialised, or fn is not executable
+ * there, or the policy names tagged memory that is gone.
  */
 STHREAD_MUST STHREAD_API int sthread_create(struct sthread **out, const struct sthread_policy *policy,
 					    void *(*fn)(void *), void *arg);
@@ -191,6 +236,7 @@ struct sthread_stats {
 	uint64_t table_pages;
 	uint64_t vcpus, vcpus_lost, slots;
 	uint64_t image_pages, image_bytes;      /* the checkpoint */
+	uint64_t tags, tag_bytes;               /* tags and sthread_map() mappings; bytes of blocks allocated in tags */
 	unsigned placement;                     /* enum sthread_placement in force */
 };
 /* -EINVAL: not initialised. */

@@ -15,6 +15,11 @@
 enum hostcall {
 	HOSTCALL_RETURN = DUNE_SYS_RETURN, /* value: the function has returned */
 	HOSTCALL_EXIT,			   /* value: sthread_exit() */
+	HOSTCALL_TAG_ALLOC,		   /* tag, size: address */
+	HOSTCALL_TAG_CALLOC,		   /* the same, zeroed */
+	HOSTCALL_TAG_REALLOC,		   /* tag, address, size: address */
+	HOSTCALL_TAG_FREE,		   /* address */
+	HOSTCALL_TAG_OF,		   /* address: tag */
 	HOSTCALLS_END,
 };
 

@@ -48,6 +48,13 @@
 
 enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL };
 
+/* What a lane maps of tagged memory. */
+struct mapped {
+	uint64_t start, len;
+	uint64_t serial; /* of the tag */
+	unsigned rights;
+};
+
 struct lane {
 	struct dune_vcpu *vcpu;
 	struct dune_space *space;
@@ -56,6 +63,9 @@ struct lane {
 	bool used;		/* has run before */
 	bool dirty;		/* a run began, and was not cleaned up */
 	bool lost;		/* its vCPU failed */
+	struct mapped *mapped; /* by address */
+	size_t nmapped, mapped_cap;
+	uint64_t mem_serial; /* of the grants that they are */
 	unsigned random_left;
 	unsigned char random[256]; /* the kernel never gives less of so few */
 
@@ -113,6 +123,7 @@ struct process {
 	unsigned pool;
 	char *reserved;
 	size_t reserved_len;
+	size_t tag_area; /* the first bytes of it */
 	uint64_t area_start, area_end, stack_low, stack_top;
 	uint64_t brk; /* what brk() answers inside */
 	struct dune_vm *vm;

@@ -68,6 +68,7 @@ void policy_put(const struct policy *p)
 	for (unsigned i = 0; i < v->n; i++)
 		fd_object_put(v->grant[i].obj);
 	free(v->grant);
+	grants_fini(&v->mem);
 	free(v);
 }
 
@@ -80,12 +81,18 @@ static struct policy *policy_clone(const struct policy *from)
 		return NULL;
 	memcpy(v, from, sizeof(*v));
 	atomic_init(&v->refs, 1);
+	v->runs = 0;
 	v->cap = from->n;
 	v->grant = NULL;
+	if (grants_copy(&v->mem, &from->mem)) {
+		free(v);
+		return NULL;
+	}
 	if (!v->n)
 		return v;
 	v->grant = calloc(v->n, sizeof(*v->grant));
 	if (!v->grant) {
+		grants_fini(&v->mem);
 		free(v);
 		return NULL;
 	}
@@ -96,8 +103,7 @@ static struct policy *policy_clone(const struct policy *from)
 	return v;
 }
 
-/* Locks the handle and gives the value to change; NULL and unlocked: -ENOMEM. */
-static struct policy *policy_edit(struct sthread_policy *p)
+struct policy *policy_edit(struct sthread_policy *p)
 {
 	struct policy *v;
 
@@ -118,7 +124,7 @@ static struct policy *policy_edit(struct sthread_policy *p)
 	return v;
 }
 
-static void policy_edited(struct sthread_policy *p)
+void policy_edited(struct sthread_policy *p)
 {
 	pthread_mutex_unlock(&p->lock);
 }

@@ -8,6 +8,7 @@
 
 #include "sthread/internal.h"
 #include "sthread/report.h"
+#include "sthread/tag.h"
 #include "sthread/uaccess.h"
 #include "sthread/unwind.h"
 
@@ -77,7 +78,7 @@ void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread
 	r->frames = unwind_frames(&regs, read_word, l, r->backtrace, STHREAD_BACKTRACE);
 }
 
-const char *report_describe(uint64_t addr, char *buf, size_t len)
+const char *report_describe(uint64_t addr, unsigned error, char *buf, size_t len)
 {
 	const char *what = NULL;
 
@@ -90,6 +91,8 @@ const char *report_describe(uint64_t addr, char *buf, size_t len)
 		what = "the guard below the compartment's stack";
 	} else if (addr >= process.area_start && addr < process.area_end) {
 		what = "the compartment's private memory, not mapped or not so";
+	} else if (tag_describe(addr, error, buf, len)) {
+		what = buf;
 	} else if (addr >= (uint64_t)process.reserved && addr < process.area_start) {
 		what = "memory of the library: never granted";
 	} else if (addr >= DUNE_USER_END) {

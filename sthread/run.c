@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sthread/internal.h"
+#include "sthread/tag.h"
 
 /* Numbers that no process of this machine has (pid_max is at most 2^22). */
 #define FIRST_PID   4194305u
@@ -66,7 +67,7 @@ static int begin(struct lane *l, const struct policy *policy, const struct sthre
 	l->ctx.own_thread = st;
 	l->ctx.pid = (int)(FIRST_PID + atomic_fetch_add(&process.next_pid, 1) % PIDS);
 	l->ctx.tid = l->ctx.pid;
-	if ((err = sys_begin(&l->ctx)))
+	if ((err = tag_map(l, policy)) || (err = sys_begin(&l->ctx)))
 		return err;
 	n = sys_answers(&l->ctx, answers);
 	for (unsigned i = 0; i < n && !err; i++)
@@ -248,7 +249,7 @@ void lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), 
 	if (!l->used && r.end == STHREAD_RETURNED)
 		note_hot(l);
 	l->used = true;
-	l->lost = r.end == STHREAD_LOST;
+	l->lost |= r.end == STHREAD_LOST;
 	l->ctx.policy = NULL;
 }
 

@@ -66,6 +66,7 @@ static inline void *arena_host(const struct arena *a, dune_gpa_t page)
 
 struct slot {
 	uint64_t hva, gpa, len;
+	bool readonly;
 };
 
 /* The bytes of a page of the arena or of a window, to be read.  NULL: there is none. */
@@ -217,7 +218,7 @@ struct dune_vm {
 	struct arena arena;
 	struct slot *slots;
 	size_t nslots, slots_cap;
-	uint64_t slot_top; /* next guest-physical address for a read-only slot */
+	uint64_t slot_top; /* next guest-physical address for a window */
 	struct monmap mon;
 	dune_gpa_t zero_page;
 	struct dune_vcpu *service; /* makes edits for spaces that no vCPU runs */

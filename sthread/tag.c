@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/* tag.c - the area of tagged memory: tags made, found and destroyed.  World: host. */
+#include "sthread/tag.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "sthread/internal.h"
+
+static struct {
+	uint64_t base, len;	   /* 0, 0: not initialised */
+	struct sthread_tag **list; /* by address; none overlap, and a guard page follows each */
+	size_t n, cap;
+	dune_gpa_t chunk[TAG_AREA / TAG_CHUNK]; /* where its slot begins; 0: it has none */
+} area;
+
+struct tags tags = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void lock(void)
+{
+	pthread_mutex_lock(&tags.lock);
+}
+
+static void unlock(void)
+{
+	pthread_mutex_unlock(&tags.lock);
+}
+
+/*
+ * ---- life
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+int tags_init(uint64_t base, uint64_t len)
+{
+	/* A fork would share pages that are being written, a core dump would hold every tag. */
+	if (madvise((void *)base, len, MADV_DONTFORK) || madvise((void *)base, len, MADV_DONTDUMP))
+		return -ENOMEM;
+	lock();
+	area.base = base;
+	area.len = len;
+	memset(area.chunk, 0, sizeof(area.chunk));
+	unlock();
+	return 0;
+}
+
+/* No call finds the tag any more, and the last one has left. */
+static void retire(struct sthread_tag *t)
+{
+	const struct timespec nap = { .tv_nsec = 100000 };
+
+	t->gone = true;
+	while (t->users) {
+		unlock();
+		nanosleep(&nap, NULL);
+		lock();
+	}
+}
+
+void tags_fini(void)
+{
+	lock();
+	area.base = area.len = 0;
+	while (area.n) {
+		struct sthread_tag *t = area.list[area.n - 1];
+
+		retire(t);
+		area.n--;
+		unlock();
+		heap_destroy(t);
+		tag_put(t);
+		lock();
+	}
+	free(area.list);
+	area.list = NULL;
+	area.cap = 0;
+	tags.destroyed++;
+	unlock();
+}
+
+void tags_before_fork(void)
+{
+	lock();
+}
+
+void tags_after_fork(bool child)
+{
+	if (child) {
+		/* Handles stay what they are, of tags that are not here. */
+		pthread_mutex_init(&tags.lock, NULL);
+		for (size_t i = 0; i < area.n; i++)
+			area.list[i]->gone = true;
+		for (struct policy *p = tags.held; p; p = p->held_next)
+			p->runs = 0;
+		tags.held = NULL;
+		tags.destroyed++;
+		area.base = area.len = area.n = 0;
+		return;
+	}
+	unlock();
+}
+
+/*
+ * ---- looking up
+ * ----------------------------------------------------------------------------------------------
+ */
+
+/* The place of the first tag that ends above `at`. */
+static size_t place(uint64_t at)
+{
+	size_t low = 0, high = area.n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (area.list[mid]->start + area.list[mid]->len > at)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+static struct sthread_tag *find(uint64_t at)
+{
+	size_t i = place(at);
+
+	if (i == area.n || area.list[i]->start > at || area.list[i]->gone)
+		return NULL;
+	return area.list[i];
+}
+
+struct sthread_tag *tag_enter(struct sthread_tag *t)
+{
+	lock();
+	if (t && t->gone)
+		t = NULL;
+	if (t)
+		t->users++;
+	unlock();
+	return t;
+}
+
+struct sthread_tag *tag_enter_at(uint64_t at)
+{
+	struct sthread_tag *t;
+
+	lock();
+	t = find(at);
+	if (t)
+		t->users++;
+	unlock();
+	return t;
+}
+
+void tag_leave(struct sthread_tag *t)
+{
+	lock();
+	t->users--;
+	unlock();
+}
+
+int tag_window(uint64_t at, uint64_t *end, dune_gpa_t *out)
+{
+	uint64_t i, off, len;
+	int err = 0;
+
+	lock();
+	i = (at - area.base) / TAG_CHUNK;
+	off = i * TAG_CHUNK;
+	len = area.len - off < TAG_CHUNK ? area.len - off : TAG_CHUNK;
+	if (!area.chunk[i].v)
+		err = dune_slot_add_rw(process.vm, (void *)(area.base + off), len, &area.chunk[i]);
+	if (!err) {
+		*out = dune_gpa(area.chunk[i].v + (at - area.base - off));
+		if (*end > area.base + off + len)
+			*end = area.base + off + len;
+	}
+	unlock();
+	return err ? -ENOMEM : 0;
+}
+
+bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len)
+{
+	/* Of a page fault, SDM 3A, figure 4-12: present, write, instruction fetch. */
+	const char *why = !(error & 1) ? ": not granted" :
+			  error & 16   ? " (never executable)" :
+			  error & 2    ? " (granted read-only)" :
+					 "";
+	const struct sthread_tag *t;
+	bool in;
+
+	lock();
+	in = at - area.base < area.len;
+	t = in ? find(at) : NULL;
+	if (t && !(error & 1))
+		snprintf(buf, len, "%s %s%s", t->plain ? "memory of" : "tag", t->name, why);
+	else if (t)
+		snprintf(buf, len, "%s %s + 0x%llx%s", t->plain ? "memory of" : "tag", t->name,
+			 (unsigned long long)(at - t->start), why);
+	else if (in)
+		snprintf(buf, len, "the area of tags, where no tag is");
+	unlock();
+	return in;
+}
+
+void tags_count(uint64_t *count, uint64_t *bytes)
+{
+	uint64_t sum = 0, n = 0;
+
+	lock();
+	for (size_t i = 0; i < area.n; i++) {
+		n += !area.list[i]->gone;
+		sum += heap_bytes(area.list[i]);
+	}
+	unlock();
+	*count = n;
+	*bytes = sum;
+}
+
+/*
+ * ---- making and destroying
+ * -----------------------------------------------------------------------------------
+ */
+
+/* First fit; a page without access follows each tag.  lock held. */
+static int insert(struct sthread_tag *t)
+{
+	uint64_t align = t->len >= TAG_HUGE ? TAG_HUGE : DUNE_PAGE_SIZE;
+	uint64_t at = area.base, end = area.base + area.len;
+	size_t i;
+
+	if (!area.len)
+		return -EINVAL;
+	for (i = 0; i < area.n; i++) {
+		uint64_t after = area.list[i]->start + area.list[i]->len + DUNE_PAGE_SIZE;
+
+		if (area.list[i]->start >= at + t->len + DUNE_PAGE_SIZE)
+			break;
+		at = (after + align - 1) & ~(align - 1);
+	}
+	if (at >= end || end - at < t->len + DUNE_PAGE_SIZE)
+		return -ENOMEM;
+	if (area.n == area.cap) {
+		size_t cap = area.cap ? 2 * area.cap : 64;
+		struct sthread_tag **list = realloc(area.list, cap * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		area.list = list;
+		area.cap = cap;
+	}
+	memmove(&area.list[i + 1], &area.list[i], (area.n - i) * sizeof(*area.list));
+	area.list[i] = t;
+	area.n++;
+	t->start = at;
+	t->serial = ++tags.serials;
+	return 0;
+}
+
+static void delete(struct sthread_tag *t)
+{
+	size_t i = place(t->start);
+
+	area.n--;
+	memmove(&area.list[i], &area.list[i + 1], (area.n - i) * sizeof(*area.list));
+}
+
+/*
+ * Fresh memory without access in its place, in one step, so that nothing else can ever be there.  On an error the
+ * range is not used again.
+ */
+static bool give_back(const struct sthread_tag *t)
+{
+	void *at = (void *)t->start;
+
+	return mmap(at, t->len, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == at &&
+	       !madvise(at, t->len, MADV_DONTFORK) && !madvise(at, t->len, MADV_DONTDUMP);
+}
+
+/* The tag is gone, and nobody in it. */
+static void destroy(struct sthread_tag *t)
+{
+	bool reusable;
+
+	heap_destroy(t);
+	reusable = give_back(t);
+	lock();
+	/* Otherwise it stays in the list, gone; and its address taken. */
+	if (reusable)
+		delete (t);
+	unlock();
+	if (reusable)
+		tag_put(t);
+}
+
+static int create(struct sthread_tag **out, const char *name, size_t max, bool plain)
+{
+	struct sthread_tag *t;
+	size_t align = max >= TAG_HUGE ? TAG_HUGE : DUNE_PAGE_SIZE, len;
+	int err;
+
+	if (!max || max > TAG_AREA)
+		return max ? -ENOMEM : -EINVAL;
+	len = (max + align - 1) & ~(align - 1);
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->len = len;
+	t->plain = plain;
+	t->users = 1; /* until it is ready */
+	atomic_init(&t->refs, 1);
+	pthread_mutex_init(&t->making, NULL);
+	memcpy(t->name, name, strlen(name));
+	lock();
+	err = insert(t);
+	unlock();
+	if (err) {
+		tag_put(t);
+		return err;
+	}
+	if (mprotect((void *)t->start, t->len, PROT_READ | PROT_WRITE)) {
+		lock();
+		t->users = 0;
+		t->gone = true;
+		unlock();
+		destroy(t);
+		return -ENOMEM;
+	}
+	tag_leave(t);
+	*out = t;
+	return 0;
+}
+
+/* lock held: it is released. */
+static int remove_locked(struct sthread_tag *t)
+{
+	int err = !t || t->gone ? -EINVAL : t->users || policies_hold(t) ? -EBUSY : 0;
+
+	if (!err) {
+		t->gone = true;
+		tags.destroyed++;
+	}
+	unlock();
+	if (!err)
+		destroy(t);
+	return err;
+}
+
+int sthread_tag_create(struct sthread_tag **out, const char *name, size_t max)
+{
+	if (is_inside())
+		return -EPERM;
+	if (!out || !name || !*name || strnlen(name, TAG_NAME) == TAG_NAME)
+		return -EINVAL;
+	return create(out, name, max, false);
+}
+
+int sthread_tag_destroy(struct sthread_tag *tag)
+{
+	if (is_inside())
+		return -EPERM;
+	if (!tag)
+		return 0;
+	lock();
+	return remove_locked(tag);
+}
+
+void *sthread_tag_start(struct sthread_tag *tag)
+{
+	void *start = NULL;
+
+	if (is_inside())
+		return NULL;
+	lock();
+	if (tag && !tag->gone)
+		start = (void *)tag->start;
+	unlock();
+	return start;
+}
+
+int sthread_map(size_t len, void **out)
+{
+	struct sthread_tag *t;
+	int err;
+
+	if (is_inside())
+		return -EPERM;
+	if (!out || len % DUNE_PAGE_SIZE)
+		return -EINVAL;
+	err = create(&t, "sthread_map()", len, true);
+	if (!err)
+		*out = (void *)t->start;
+	return err;
+}
+
+int sthread_unmap(void *addr)
+{
+	struct sthread_tag *t;
+
+	if (is_inside())
+		return -EPERM;
+	if (!addr)
+		return 0;
+	lock();
+	t = find((uint64_t)addr);
+	if (t && (!t->plain || t->start != (uint64_t)addr))
+		t = NULL;
+	return remove_locked(t);
+}

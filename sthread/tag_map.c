@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tag_map.c - what a lane maps of tags is made what the policy of its next run grants.  World: host.
+ *
+ * A lane remembers what it maps.  What an earlier run had and this one has not is unmapped, and rights that differ are
+ * changed, by edits that ring 0 makes before ring 3 is entered; so no run can see a tag, or a right, of another.  A tag
+ * that is gone is among what goes, whatever has its addresses now: the serial tells.  The same policy again costs one
+ * comparison.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sthread/internal.h"
+#include "sthread/tag.h"
+
+static unsigned prot_of(const struct grant *g)
+{
+	return DUNE_READ | (g->rights & STHREAD_WRITE ? DUNE_WRITE : 0);
+}
+
+static bool is_that(const struct mapped *m, const struct grant *g)
+{
+	return m->start == g->start && m->len == g->len && m->serial == g->tag->serial;
+}
+
+/* Neighbours that go, go together: a table of which nothing remains is one edit. */
+static int drop(struct lane *l, const struct grants *want)
+{
+	const struct mapped *from = NULL;
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; i <= l->nmapped && !err; i++) {
+		const struct mapped *m = i < l->nmapped ? &l->mapped[i] : NULL;
+
+		while (m && k < want->n && want->list[k].start < m->start)
+			k++;
+		if (m && !(k < want->n && is_that(m, &want->list[k]))) {
+			from = from ? from : m;
+			continue;
+		}
+		if (from) {
+			const struct mapped *last = &l->mapped[i - 1];
+
+			err = dune_vm_unmap(l->space, dune_gva(from->start),
+					    last->start + last->len - from->start);
+		}
+		from = NULL;
+		if (m && !err && m->rights != want->list[k].rights)
+			err = dune_vm_mprotect(l->space, dune_gva(m->start), m->len,
+					       prot_of(&want->list[k]));
+	}
+	return err;
+}
+
+static int map(struct lane *l, const struct grant *g)
+{
+	uint64_t end = g->start + g->len, next;
+	dune_gpa_t page;
+	int err = 0;
+
+	/* A slot's share at a time. */
+	for (uint64_t at = g->start; at < end && !err; at = next) {
+		next = end;
+		err = tag_window(at, &next, &page);
+		if (!err)
+			err = dune_vm_map(l->space, dune_gva(at), page, next - at, prot_of(g));
+	}
+	return err;
+}
+
+static int add(struct lane *l, const struct grants *want)
+{
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < want->n && !err; i++) {
+		while (k < l->nmapped && l->mapped[k].start < want->list[i].start)
+			k++;
+		if (k == l->nmapped || !is_that(&l->mapped[k], &want->list[i]))
+			err = map(l, &want->list[i]);
+	}
+	return err;
+}
+
+int tag_map(struct lane *l, const struct policy *p)
+{
+	const struct grants *want = &p->mem;
+	int err;
+
+	if (l->mem_serial == want->serial)
+		return 0;
+	if (want->n > l->mapped_cap) {
+		struct mapped *list = realloc(l->mapped, want->n * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		l->mapped = list;
+		l->mapped_cap = want->n;
+	}
+	err = drop(l, want);
+	if (!err)
+		err = add(l, want);
+	if (err) {
+		l->lost = true;
+		return err;
+	}
+	for (size_t i = 0; i < want->n; i++)
+		l->mapped[i] = (struct mapped){ want->list[i].start, want->list[i].len,
+						want->list[i].tag->serial, want->list[i].rights };
+	l->nmapped = want->n;
+	l->mem_serial = want->serial;
+	return 0;
+}
+
+void tag_map_fini(struct lane *l)
+{
+	free(l->mapped);
+}
