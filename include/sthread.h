@@ -113,6 +113,10 @@ STHREAD_MUST STHREAD_API int sthread_policy_tag(struct sthread_policy *p, struct
  * or an overlap with what is granted.  -EEXIST: granted already.  -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsigned rights);
 
+/* Grants the globals that STHREAD_TAGGED() put under this name.  -ENOENT: there were none at sthread_init().  Else as
+ * for a tag. */
+STHREAD_MUST STHREAD_API int sthread_policy_tagged(struct sthread_policy *p, const char *name, unsigned rights);
+
 /* ---- tagged memory: at one address in the master and in every compartment that was granted it -------- */
 
 /*
@@ -141,10 +145,46 @@ STHREAD_API void *sthread_realloc(struct sthread_tag *tag, void *ptr, size_t siz
 STHREAD_API void sthread_free(void *ptr);
 /* The tag whose memory this is; inside, of those that were granted.  NULL: none, or of sthread_map(). */
 STHREAD_API struct sthread_tag *sthread_tag_of(const void *ptr);
+/* For <sthread/malloc.h>: where the calling thread's plain malloc goes from now on (NULL: to the C library); gives what
+ * it was.  The tag must not be destroyed meanwhile.  Also inside. */
+STHREAD_API struct sthread_tag *sthread_malloc_into(struct sthread_tag *tag);
+STHREAD_API struct sthread_tag *sthread_malloc_tag(void);
+/* Is the address one that only tags and sthread_map() have?  Also inside, without asking anybody. */
+STHREAD_API bool sthread_is_tagged(const void *ptr);
 /* Whole pages of zeros without an allocator, for sthread_policy_memory().  Errors as for a tag; -EINVAL: len. */
 STHREAD_MUST STHREAD_API int sthread_map(size_t len, void **out);
 /* The whole of such a mapping.  -EBUSY as for a tag.  -EINVAL: none begins at addr. */
 STHREAD_MUST STHREAD_API int sthread_unmap(void *addr);
+
+/*
+ * A global on pages of its own, zero at first, which no compartment has unless it was granted by the name `tag` (an
+ * identifier of at most 31 characters).  `name` is a constant pointer to it:
+ *
+ *	STHREAD_TAGGED(session, struct session, current);       current->user = ...
+ *
+ * At file scope.  What an object that is loaded after sthread_init() tags cannot be granted.
+ */
+#define STHREAD_TAGGED(tag, type, name)                                                                               \
+	static union {                                                                                                \
+		type value;                                                                                           \
+		unsigned char pages[(sizeof(type) + 4095) / 4096 * 4096];                                             \
+	} name##_pages __attribute__((section("sthread_tag_" #tag), aligned(4096), used));                            \
+	extern unsigned char __start_sthread_tag_##tag[] __attribute__((visibility("hidden")));                       \
+	extern unsigned char __stop_sthread_tag_##tag[] __attribute__((visibility("hidden")));                        \
+	static struct sthread_tagged name##_tagged = { NULL, #tag, __start_sthread_tag_##tag, __stop_sthread_tag_##tag }; \
+	__attribute__((constructor)) static void name##_tagged_add(void) { sthread_tagged_add(&name##_tagged); }      \
+	__attribute__((destructor)) static void name##_tagged_remove(void) { sthread_tagged_remove(&name##_tagged); } \
+	typedef char name##_tag_fits[sizeof(#tag) <= 32 ? 1 : -1] __attribute__((unused));                            \
+	static type *const name __attribute__((unused)) = &name##_pages.value
+
+/* What STHREAD_TAGGED() is made of. */
+struct sthread_tagged {
+	struct sthread_tagged *next;
+	const char *name;
+	void *start, *stop;
+};
+STHREAD_API void sthread_tagged_add(struct sthread_tagged *section);
+STHREAD_API void sthread_tagged_remove(struct sthread_tagged *section);
 
 /* ---- results ------------------------------------------------------------------------------------------ */
 

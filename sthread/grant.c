@@ -112,3 +112,18 @@ void grants_fini(struct grants *g)
 	free(g->list);
 	*g = (struct grants){ 0 };
 }
+
+int grants_merge(struct grants *g, const struct grants *more)
+{
+	struct grants all;
+	int err = grants_copy(&all, g);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < more->n && !err; i++)
+		err = grants_insert(&all, &more->list[i]);
+	grants_fini(err ? &all : g);
+	if (!err)
+		*g = all;
+	return err;
+}

@@ -28,6 +28,8 @@ struct grants {
 
 /* Takes a reference on the tag.  -EEXIST: the same range of it is granted; -EINVAL: it overlaps another; -ENOMEM. */
 int grants_insert(struct grants *g, const struct grant *e);
+/* All of `more`, or none: errors as above. */
+int grants_merge(struct grants *g, const struct grants *more);
 /* The grant that `at` lies in; NULL. */
 const struct grant *grants_find(const struct grants *g, uint64_t at);
 /* The grant of a tag by its handle, which is compared and not followed; NULL. */

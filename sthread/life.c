@@ -184,6 +184,12 @@ static int reserve(size_t memory)
 static int take_checkpoint(const struct sthread_config *cfg)
 {
 	static const bool inside = true;
+	struct ckpt_range *tagged;
+	size_t ntagged;
+	int err = tagged_init(&tagged, &ntagged);
+
+	if (err)
+		return err;
 	const struct ckpt_patch patch = { (uint64_t)&sthread_inside_flag, &inside, sizeof(inside) };
 	const struct ckpt_config c = {
 		.reserved = { (uint64_t)process.reserved, process.reserved_len },
@@ -191,14 +197,14 @@ static int take_checkpoint(const struct sthread_config *cfg)
 		.n_patches = 1,
 		.environment = cfg->environment,
 		.at_random = process.stack_top - 16,
+		.exclude = tagged,
+		.n_exclude = ntagged,
 	};
-
-	int err;
-
 	/* Memory that changed while it was looked at is looked at again. */
 	for (int tries = 0; (err = ckpt_take(process.vm, &c, &process.ckpt)) == -EAGAIN && tries < 8;
 	     tries++)
 		;
+	free(tagged);
 	return err;
 }
 

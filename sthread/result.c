@@ -85,14 +85,14 @@ const char *report_describe(uint64_t addr, unsigned error, char *buf, size_t len
 	pthread_mutex_lock(&process.lock);
 	if (!process.ready) {
 		what = NULL;
+	} else if (tag_describe(addr, error, buf, len)) {
+		what = buf;
 	} else if (addr >= process.stack_low && addr < process.stack_top) {
 		what = "the compartment's stack";
 	} else if (addr >= process.stack_low - STACK_GUARD && addr < process.stack_low) {
 		what = "the guard below the compartment's stack";
 	} else if (addr >= process.area_start && addr < process.area_end) {
 		what = "the compartment's private memory, not mapped or not so";
-	} else if (tag_describe(addr, error, buf, len)) {
-		what = buf;
 	} else if (addr >= (uint64_t)process.reserved && addr < process.area_start) {
 		what = "memory of the library: never granted";
 	} else if (addr >= DUNE_USER_END) {

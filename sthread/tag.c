@@ -20,6 +20,12 @@ static struct {
 
 struct tags tags = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
+/* In the area: not a tagged global. */
+static bool at_home(const struct sthread_tag *t)
+{
+	return t->start - area.base < area.len;
+}
+
 static void lock(void)
 {
 	pthread_mutex_lock(&tags.lock);
@@ -48,8 +54,7 @@ int tags_init(uint64_t base, uint64_t len)
 	return 0;
 }
 
-/* No call finds the tag any more, and the last one has left. */
-static void retire(struct sthread_tag *t)
+void tag_retire(struct sthread_tag *t)
 {
 	const struct timespec nap = { .tv_nsec = 100000 };
 
@@ -65,10 +70,11 @@ void tags_fini(void)
 {
 	lock();
 	area.base = area.len = 0;
+	tagged_forget(false);
 	while (area.n) {
 		struct sthread_tag *t = area.list[area.n - 1];
 
-		retire(t);
+		tag_retire(t);
 		area.n--;
 		unlock();
 		heap_destroy(t);
@@ -97,6 +103,7 @@ void tags_after_fork(bool child)
 		for (struct policy *p = tags.held; p; p = p->held_next)
 			p->runs = 0;
 		tags.held = NULL;
+		tagged_forget(true);
 		tags.destroyed++;
 		area.base = area.len = area.n = 0;
 		return;
@@ -164,11 +171,15 @@ void tag_leave(struct sthread_tag *t)
 	unlock();
 }
 
-int tag_window(uint64_t at, uint64_t *end, dune_gpa_t *out)
+int tag_window(const struct sthread_tag *t, uint64_t at, uint64_t *end, dune_gpa_t *out)
 {
 	uint64_t i, off, len;
 	int err = 0;
 
+	if (t->window.v) {
+		*out = dune_gpa(t->window.v + (at - t->start));
+		return 0;
+	}
 	lock();
 	i = (at - area.base) / TAG_CHUNK;
 	off = i * TAG_CHUNK;
@@ -184,6 +195,17 @@ int tag_window(uint64_t at, uint64_t *end, dune_gpa_t *out)
 	return err ? -ENOMEM : 0;
 }
 
+static const char *kind_of(const struct sthread_tag *t)
+{
+	return at_home(t) ? t->plain ? "memory of" : "tag" : "globals tagged";
+}
+
+/* Also inside, where these are the image's; the area is made before. */
+bool sthread_is_tagged(const void *ptr)
+{
+	return (uint64_t)ptr - area.base < area.len;
+}
+
 bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len)
 {
 	/* Of a page fault, SDM 3A, figure 4-12: present, write, instruction fetch. */
@@ -195,12 +217,14 @@ bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len)
 	bool in;
 
 	lock();
-	in = at - area.base < area.len;
-	t = in ? find(at) : NULL;
+	t = tagged_find(at);
+	in = t || at - area.base < area.len;
+	if (in && !t)
+		t = find(at);
 	if (t && !(error & 1))
-		snprintf(buf, len, "%s %s%s", t->plain ? "memory of" : "tag", t->name, why);
+		snprintf(buf, len, "%s %s%s", kind_of(t), t->name, why);
 	else if (t)
-		snprintf(buf, len, "%s %s + 0x%llx%s", t->plain ? "memory of" : "tag", t->name,
+		snprintf(buf, len, "%s %s + 0x%llx%s", kind_of(t), t->name,
 			 (unsigned long long)(at - t->start), why);
 	else if (in)
 		snprintf(buf, len, "the area of tags, where no tag is");

@@ -5,6 +5,7 @@
  *	tag.c         the area, tags made and destroyed, who is in use
  *	tag_heap.c    blocks: a jemalloc arena per tag
  *	tag_policy.c  grants: set-up calls, and what a run holds
+ *	tag_global.c  tagged globals: pages of the program's data
  *	tag_map.c     a lane's page tables made to say what the policy of its run says
  *	grant.c       the sorted list of grants in a policy
  *	tag_calls.c   sthread_malloc() and its like, from the program and from inside
@@ -26,6 +27,7 @@
 #include <stdint.h>
 #include <sthread.h>
 
+#include "checkpoint/image.h"
 #include "sthread/grant.h"
 #include "sthread/hostcall.h"
 #include "sthread/policy.h"
@@ -44,7 +46,8 @@ struct sthread_tag {
 	atomic_uint refs;	/* the area's one, policies */
 	unsigned users;		/* calls under way; tags.lock */
 	bool gone;		/* tags.lock */
-	bool plain;		/* of sthread_map(): no blocks */
+	bool plain;		/* of sthread_map(), or a tagged global: no blocks */
+	dune_gpa_t window;	/* of a tagged global: its slot; else 0 */
 	pthread_mutex_t making; /* the heap is made by whoever needs it first */
 	_Atomic(struct tag_heap *) heap;
 	char name[TAG_NAME];
@@ -70,13 +73,24 @@ struct sthread_tag *tag_enter(struct sthread_tag *handle);
 struct sthread_tag *tag_enter_at(uint64_t at);
 void tag_leave(struct sthread_tag *t);
 /*
- * [at, *end) of the area, or its beginning, as guest-physical memory: a slot covers it from now on, and *end is where
+ * [at, *end) of a tag, or its beginning, as guest-physical memory: a slot covers it from now on, and *end is where
  * that slot ends, if that is before.  -ENOMEM.
  */
-int tag_window(uint64_t at, uint64_t *end, dune_gpa_t *out);
+int tag_window(const struct sthread_tag *t, uint64_t at, uint64_t *end, dune_gpa_t *out);
+/* No call finds the tag any more, and the last one has left.  tags.lock held, and let go meanwhile. */
+void tag_retire(struct sthread_tag *t);
 /* For reports: true if `at` is in the area. */
 bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len);
 void tags_count(uint64_t *tags, uint64_t *bytes);
+
+/* ---- tag_global.c ---- */
+
+/* What is tagged now becomes tags, to be kept out of the image; *ranges is the caller's to free.  -ENOMEM. */
+int tagged_init(struct ckpt_range **ranges, size_t *n);
+/* These are gone; keep: what handles there are stays.  tags.lock held. */
+void tagged_forget(bool keep);
+/* tags.lock held. */
+const struct sthread_tag *tagged_find(uint64_t at);
 
 /* ---- tag_policy.c ---- */
 

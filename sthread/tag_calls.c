@@ -153,3 +153,18 @@ struct sthread_tag *sthread_tag_of(const void *ptr)
 	tag_leave(t);
 	return t->plain ? NULL : t;
 }
+
+static __thread struct sthread_tag *into;
+
+struct sthread_tag *sthread_malloc_into(struct sthread_tag *tag)
+{
+	struct sthread_tag *before = into;
+
+	into = tag;
+	return before;
+}
+
+struct sthread_tag *sthread_malloc_tag(void)
+{
+	return into;
+}

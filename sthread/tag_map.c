@@ -62,7 +62,7 @@ static int map(struct lane *l, const struct grant *g)
 	/* A slot's share at a time. */
 	for (uint64_t at = g->start; at < end && !err; at = next) {
 		next = end;
-		err = tag_window(at, &next, &page);
+		err = tag_window(g->tag, at, &next, &page);
 		if (!err)
 			err = dune_vm_map(l->space, dune_gva(at), page, next - at, prot_of(g));
 	}

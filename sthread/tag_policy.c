@@ -83,7 +83,7 @@ static int grant(struct sthread_policy *p, struct grant *e)
 	/* Now, so that no run can fail for want of it. */
 	for (uint64_t at = e->start; at < end; at = next) {
 		next = end;
-		err = tag_window(at, &next, &page);
+		err = tag_window(e->tag, at, &next, &page);
 		if (err)
 			return err;
 	}
