@@ -23,34 +23,44 @@ static bool is_that(const struct mapped *m, const struct grant *g)
 	return m->start == g->start && m->len == g->len && m->serial == g->tag->serial;
 }
 
-/* Neighbours that go, go together: a table of which nothing remains is one edit. */
+static int unmap(struct lane *l, size_t first, size_t last)
+{
+	uint64_t start = l->mapped[first].start;
+
+	return dune_vm_unmap(l->space, dune_gva(start),
+			     l->mapped[last].start + l->mapped[last].len - start);
+}
+
+/*
+ * What is mapped and not wanted goes; of what stays, rights are made what they should be.  Neighbours that go, go
+ * together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not ours; beside a
+ * tagged global there is.
+ */
 static int drop(struct lane *l, const struct grants *want)
 {
-	const struct mapped *from = NULL;
-	size_t k = 0;
+	size_t first = 0, n = 0, k = 0; /* n neighbours from `first` on are to go */
 	int err = 0;
 
-	for (size_t i = 0; i <= l->nmapped && !err; i++) {
-		const struct mapped *m = i < l->nmapped ? &l->mapped[i] : NULL;
+	for (size_t i = 0; i < l->nmapped && !err; i++) {
+		const struct mapped *m = &l->mapped[i];
+		const struct grant *g;
+		bool stays;
 
-		while (m && k < want->n && want->list[k].start < m->start)
+		while (k < want->n && want->list[k].start < m->start)
 			k++;
-		if (m && !(k < want->n && is_that(m, &want->list[k]))) {
-			from = from ? from : m;
-			continue;
+		g = k < want->n ? &want->list[k] : NULL;
+		stays = g && is_that(m, g);
+		if (n && (stays || !sthread_is_tagged((void *)l->mapped[first].start) ||
+			  !sthread_is_tagged((void *)m->start))) {
+			err = unmap(l, first, i - 1);
+			n = 0;
 		}
-		if (from) {
-			const struct mapped *last = &l->mapped[i - 1];
-
-			err = dune_vm_unmap(l->space, dune_gva(from->start),
-					    last->start + last->len - from->start);
-		}
-		from = NULL;
-		if (m && !err && m->rights != want->list[k].rights)
-			err = dune_vm_mprotect(l->space, dune_gva(m->start), m->len,
-					       prot_of(&want->list[k]));
+		if (!stays)
+			first = n++ ? first : i;
+		else if (!err && m->rights != g->rights)
+			err = dune_vm_mprotect(l->space, dune_gva(m->start), m->len, prot_of(g));
 	}
-	return err;
+	return n && !err ? unmap(l, first, l->nmapped - 1) : err;
 }
 
 static int map(struct lane *l, const struct grant *g)

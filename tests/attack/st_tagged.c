@@ -16,6 +16,7 @@ STHREAD_TAGGED(keys, struct key, key);
 STHREAD_TAGGED(keys, unsigned, uses);
 STHREAD_TAGGED(counters, unsigned, counter);
 static unsigned ordinary = 7;
+static char *old_heap;
 
 ST_FN(reads)
 {
@@ -92,6 +93,43 @@ static void by_name(void)
 	sthread_policy_destroy(other);
 }
 
+ST_FN(sees_the_image)
+{
+	CHECK_STR(old_heap, "on the heap");
+	CHECK_EQ(ordinary, 7);
+	CHECK(malloc(100000));
+	return NULL;
+}
+
+/* What lies between a tagged global and a tag stays when both go: the heap, libraries. */
+static void between(void)
+{
+	struct sthread_policy *both = grants("keys", STHREAD_WRITE), *one = grants("counters", STHREAD_READ);
+	struct sthread_tag *tag;
+	struct sthread_result r;
+
+	CHECK_OK(sthread_tag_create(&tag, "far", 4096));
+	CHECK_OK(sthread_policy_tag(both, tag, STHREAD_WRITE));
+	CHECK_OK(sthread_policy_tagged(both, "counters", STHREAD_WRITE));
+	for (int i = 0; i < 3; i++) {
+		r = st_call(both, writes, sthread_tag_start(tag));
+		ST_RETURNED(&r, 0);
+		r = st_call(both, writes, counter);
+		ST_RETURNED(&r, 0);
+		if (i == 1) {
+			r = st_call(one, reads, counter);
+			ST_RETURNED(&r, 'W');
+			no(one, writes, counter, "(granted read-only)");
+		}
+		ST_PASSES(NULL, sees_the_image, NULL);
+		no(NULL, reads, counter, "not granted");
+		no(NULL, reads, sthread_tag_start(tag), "not granted");
+	}
+	CHECK_OK(sthread_tag_destroy(tag));
+	sthread_policy_destroy(both);
+	sthread_policy_destroy(one);
+}
+
 /* A fork leaves each process its own. */
 static void forked(void)
 {
@@ -159,10 +197,12 @@ int main(void)
 	struct sthread_policy *old;
 	struct sthread_result r;
 
+	old_heap = strdup("on the heap");
 	key->bytes[0] = 1; /* before the checkpoint */
 	st_init();
 	by_name();
 	st_others_live();
+	between();
 	forked();
 	errors();
 	st_others_live();
