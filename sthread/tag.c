@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tag.c - the area of tagged memory: tags made, found and destroyed.  World: host. */
+/* tag.c - the area of tagged memory, and which tags are in it.  World: host. */
 #include "sthread/tag.h"
 
 #include <errno.h>
@@ -54,16 +54,20 @@ int tags_init(uint64_t base, uint64_t len)
 	return 0;
 }
 
+static void nap(void)
+{
+	const struct timespec time = { .tv_nsec = 100000 };
+
+	unlock();
+	nanosleep(&time, NULL);
+	lock();
+}
+
 void tag_retire(struct sthread_tag *t)
 {
-	const struct timespec nap = { .tv_nsec = 100000 };
-
 	t->gone = true;
-	while (t->users) {
-		unlock();
-		nanosleep(&nap, NULL);
-		lock();
-	}
+	while (t->users)
+		nap();
 }
 
 void tags_fini(void)
@@ -74,7 +78,11 @@ void tags_fini(void)
 	while (area.n) {
 		struct sthread_tag *t = area.list[area.n - 1];
 
-		tag_retire(t);
+		t->gone = true;
+		if (t->users) { /* who is in it may be destroying it: look again */
+			nap();
+			continue;
+		}
 		area.n--;
 		unlock();
 		heap_destroy(t);
@@ -132,7 +140,7 @@ static size_t place(uint64_t at)
 	return low;
 }
 
-static struct sthread_tag *find(uint64_t at)
+struct sthread_tag *tag_find(uint64_t at)
 {
 	size_t i = place(at);
 
@@ -157,7 +165,7 @@ struct sthread_tag *tag_enter_at(uint64_t at)
 	struct sthread_tag *t;
 
 	lock();
-	t = find(at);
+	t = tag_find(at);
 	if (t)
 		t->users++;
 	unlock();
@@ -220,7 +228,7 @@ bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len)
 	t = tagged_find(at);
 	in = t || at - area.base < area.len;
 	if (in && !t)
-		t = find(at);
+		t = tag_find(at);
 	if (t && !(error & 1))
 		snprintf(buf, len, "%s %s%s", kind_of(t), t->name, why);
 	else if (t)
@@ -247,12 +255,12 @@ void tags_count(uint64_t *count, uint64_t *bytes)
 }
 
 /*
- * ---- making and destroying
+ * ---- places
  * -----------------------------------------------------------------------------------
  */
 
-/* First fit; a page without access follows each tag.  lock held. */
-static int insert(struct sthread_tag *t)
+/* First fit. */
+int tag_insert(struct sthread_tag *t)
 {
 	uint64_t align = t->len >= TAG_HUGE ? TAG_HUGE : DUNE_PAGE_SIZE;
 	uint64_t at = area.base, end = area.base + area.len;
@@ -286,154 +294,10 @@ static int insert(struct sthread_tag *t)
 	return 0;
 }
 
-static void delete(struct sthread_tag *t)
+void tag_delete(struct sthread_tag *t)
 {
 	size_t i = place(t->start);
 
 	area.n--;
 	memmove(&area.list[i], &area.list[i + 1], (area.n - i) * sizeof(*area.list));
-}
-
-/*
- * Fresh memory without access in its place, in one step, so that nothing else can ever be there.  On an error the
- * range is not used again.
- */
-static bool give_back(const struct sthread_tag *t)
-{
-	void *at = (void *)t->start;
-
-	return mmap(at, t->len, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == at &&
-	       !madvise(at, t->len, MADV_DONTFORK) && !madvise(at, t->len, MADV_DONTDUMP);
-}
-
-/* The tag is gone, and nobody in it. */
-static void destroy(struct sthread_tag *t)
-{
-	bool reusable;
-
-	heap_destroy(t);
-	reusable = give_back(t);
-	lock();
-	/* Otherwise it stays in the list, gone; and its address taken. */
-	if (reusable)
-		delete (t);
-	unlock();
-	if (reusable)
-		tag_put(t);
-}
-
-static int create(struct sthread_tag **out, const char *name, size_t max, bool plain)
-{
-	struct sthread_tag *t;
-	size_t align = max >= TAG_HUGE ? TAG_HUGE : DUNE_PAGE_SIZE, len;
-	int err;
-
-	if (!max || max > TAG_AREA)
-		return max ? -ENOMEM : -EINVAL;
-	len = (max + align - 1) & ~(align - 1);
-	t = calloc(1, sizeof(*t));
-	if (!t)
-		return -ENOMEM;
-	t->len = len;
-	t->plain = plain;
-	t->users = 1; /* until it is ready */
-	atomic_init(&t->refs, 1);
-	pthread_mutex_init(&t->making, NULL);
-	memcpy(t->name, name, strlen(name));
-	lock();
-	err = insert(t);
-	unlock();
-	if (err) {
-		tag_put(t);
-		return err;
-	}
-	if (mprotect((void *)t->start, t->len, PROT_READ | PROT_WRITE)) {
-		lock();
-		t->users = 0;
-		t->gone = true;
-		unlock();
-		destroy(t);
-		return -ENOMEM;
-	}
-	tag_leave(t);
-	*out = t;
-	return 0;
-}
-
-/* lock held: it is released. */
-static int remove_locked(struct sthread_tag *t)
-{
-	int err = !t || t->gone ? -EINVAL : t->users || policies_hold(t) ? -EBUSY : 0;
-
-	if (!err) {
-		t->gone = true;
-		tags.destroyed++;
-	}
-	unlock();
-	if (!err)
-		destroy(t);
-	return err;
-}
-
-int sthread_tag_create(struct sthread_tag **out, const char *name, size_t max)
-{
-	if (is_inside())
-		return -EPERM;
-	if (!out || !name || !*name || strnlen(name, TAG_NAME) == TAG_NAME)
-		return -EINVAL;
-	return create(out, name, max, false);
-}
-
-int sthread_tag_destroy(struct sthread_tag *tag)
-{
-	if (is_inside())
-		return -EPERM;
-	if (!tag)
-		return 0;
-	lock();
-	return remove_locked(tag);
-}
-
-void *sthread_tag_start(struct sthread_tag *tag)
-{
-	void *start = NULL;
-
-	if (is_inside())
-		return NULL;
-	lock();
-	if (tag && !tag->gone)
-		start = (void *)tag->start;
-	unlock();
-	return start;
-}
-
-int sthread_map(size_t len, void **out)
-{
-	struct sthread_tag *t;
-	int err;
-
-	if (is_inside())
-		return -EPERM;
-	if (!out || len % DUNE_PAGE_SIZE)
-		return -EINVAL;
-	err = create(&t, "sthread_map()", len, true);
-	if (!err)
-		*out = (void *)t->start;
-	return err;
-}
-
-int sthread_unmap(void *addr)
-{
-	struct sthread_tag *t;
-
-	if (is_inside())
-		return -EPERM;
-	if (!addr)
-		return 0;
-	lock();
-	t = find((uint64_t)addr);
-	if (t && (!t->plain || t->start != (uint64_t)addr))
-		t = NULL;
-	return remove_locked(t);
 }

@@ -2,7 +2,8 @@
 /*
  * tag.h - tagged memory, within the library.  World: host.
  *
- *	tag.c         the area, tags made and destroyed, who is in use
+ *	tag.c         the area, which tags are in it and in use
+ *	tag_create.c  tags made and destroyed
  *	tag_heap.c    blocks: a jemalloc arena per tag
  *	tag_policy.c  grants: set-up calls, and what a run holds
  *	tag_global.c  tagged globals: pages of the program's data
@@ -32,11 +33,11 @@
 #include "sthread/hostcall.h"
 #include "sthread/policy.h"
 
-#define TAG_AREA  (1UL << 40)
+#define TAG_AREA       (1UL << 40)
 #define TAG_AREA_LEAST (1UL << 30)
-#define TAG_CHUNK (256UL << 20) /* a slot's */
-#define TAG_HUGE  (2UL << 20)
-#define TAG_NAME  32
+#define TAG_CHUNK      (256UL << 20) /* a slot's */
+#define TAG_HUGE       (2UL << 20)
+#define TAG_NAME       32
 
 struct tag_heap;
 
@@ -69,6 +70,11 @@ void tags_before_fork(void);
 void tags_after_fork(bool child);
 /* The tag that the handle is, in use until tag_leave(); NULL: it is none of this process. */
 struct sthread_tag *tag_enter(struct sthread_tag *handle);
+/* tags.lock held for these: the tag whose memory `at` is in, or NULL; a place for a new one, with a guard page behind
+ * it (-ENOMEM; -EINVAL: not initialised); and its place is free again. */
+struct sthread_tag *tag_find(uint64_t at);
+int tag_insert(struct sthread_tag *t);
+void tag_delete(struct sthread_tag *t);
 /* The tag whose memory `at` is in, in use. */
 struct sthread_tag *tag_enter_at(uint64_t at);
 void tag_leave(struct sthread_tag *t);

@@ -96,7 +96,8 @@ static long outside(struct sthread_tag *tag, enum hostcall nr, uint64_t a, uint6
 
 static void *call(struct sthread_tag *tag, enum hostcall nr, uint64_t a, uint64_t b)
 {
-	return pointer(is_inside() ? host_call(nr, (uint64_t)tag, a, b, 0, 0) : outside(tag, nr, a, b));
+	return pointer(is_inside() ? host_call(nr, (uint64_t)tag, a, b, 0, 0) :
+				     outside(tag, nr, a, b));
 }
 
 void *sthread_malloc(struct sthread_tag *tag, size_t size)
@@ -115,7 +116,8 @@ void *sthread_calloc(struct sthread_tag *tag, size_t n, size_t size)
 
 void *sthread_realloc(struct sthread_tag *tag, void *ptr, size_t size)
 {
-	return ptr ? call(tag, HOSTCALL_TAG_REALLOC, (uint64_t)ptr, size) : sthread_malloc(tag, size);
+	return ptr ? call(tag, HOSTCALL_TAG_REALLOC, (uint64_t)ptr, size) :
+		     sthread_malloc(tag, size);
 }
 
 void sthread_free(void *ptr)

@@ -14,8 +14,8 @@
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 
-static struct sthread_tagged *sections;		/* of the loaded objects; tags.lock */
-static struct sthread_tag **globals;		/* since sthread_init(); tags.lock */
+static struct sthread_tagged *sections; /* of the loaded objects; tags.lock */
+static struct sthread_tag **globals;	/* since sthread_init(); tags.lock */
 static size_t nglobals;
 
 static bool is_known(const struct sthread_tagged *s)
@@ -87,7 +87,8 @@ int tagged_init(struct ckpt_range **ranges, size_t *n)
 			err = -ENOMEM;
 			break;
 		}
-		list[nglobals] = (struct ckpt_range){ globals[nglobals]->start, globals[nglobals]->len };
+		list[nglobals] =
+			(struct ckpt_range){ globals[nglobals]->start, globals[nglobals]->len };
 		nglobals++;
 	}
 	*n = nglobals;

@@ -85,8 +85,8 @@ struct tag_heap {
  * ----------------------------------------------------------------
  */
 
-static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t size, size_t align, bool *zero, bool *commit,
-			unsigned arena)
+static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t size, size_t align, bool *zero,
+			bool *commit, unsigned arena)
 {
 	struct tag_heap *h = (struct tag_heap *)hooks;
 	uint64_t next = atomic_load(&h->next), start, end;
@@ -96,22 +96,23 @@ static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t size, size_t ali
 		return NULL;
 	do {
 		start = (next + align - 1) & ~(align - 1);
-		if ((at && start != (uint64_t)at) || __builtin_add_overflow(start, size, &end) || end > h->end)
+		if ((at && start != (uint64_t)at) || __builtin_add_overflow(start, size, &end) ||
+		    end > h->end)
 			return NULL;
 	} while (!atomic_compare_exchange_weak(&h->next, &next, end));
 	*commit = true;
 	return (void *)start;
 }
 
-static bool hook_split(extent_hooks_t *hooks, void *at, size_t size, size_t a, size_t b, bool committed,
-		       unsigned arena)
+static bool hook_split(extent_hooks_t *hooks, void *at, size_t size, size_t a, size_t b,
+		       bool committed, unsigned arena)
 {
 	(void)hooks, (void)at, (void)size, (void)a, (void)b, (void)committed, (void)arena;
 	return false;
 }
 
-static bool hook_merge(extent_hooks_t *hooks, void *a, size_t a_len, void *b, size_t b_len, bool committed,
-		       unsigned arena)
+static bool hook_merge(extent_hooks_t *hooks, void *a, size_t a_len, void *b, size_t b_len,
+		       bool committed, unsigned arena)
 {
 	(void)hooks, (void)a, (void)a_len, (void)b, (void)b_len, (void)committed, (void)arena;
 	return false;
@@ -135,18 +136,20 @@ static struct tag_heap *heap_new(const struct sthread_tag *t)
 
 	if (!h)
 		return NULL;
-	h->hooks = (extent_hooks_t){ .alloc = hook_alloc, .split = hook_split, .merge = hook_merge };
+	h->hooks =
+		(extent_hooks_t){ .alloc = hook_alloc, .split = hook_split, .merge = hook_merge };
 	h->start = t->start;
 	h->end = t->start + t->len;
 	atomic_init(&h->next, h->start);
 	h->live_len = t->len / BLOCK_ALIGN / 8;
-	h->live = mmap(NULL, h->live_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	h->live = mmap(NULL, h->live_len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if ((void *)h->live == MAP_FAILED)
 		goto no_map;
 	config.hooks = &h->hooks;
 	tag_je_malloc_message = say_nothing;
-	if (tag_je_mallctl("experimental.arenas_create_ext", &h->arena, &len, &config, sizeof(config)))
+	if (tag_je_mallctl("experimental.arenas_create_ext", &h->arena, &len, &config,
+			   sizeof(config)))
 		goto no_arena;
 	return h;
 no_arena:

@@ -38,7 +38,8 @@ static inline void *sthread_into_realloc(void *ptr, size_t size)
 {
 	if (!ptr)
 		return sthread_into_malloc(size);
-	return sthread_is_tagged(ptr) ? sthread_realloc(sthread_tag_of(ptr), ptr, size) : realloc(ptr, size);
+	return sthread_is_tagged(ptr) ? sthread_realloc(sthread_tag_of(ptr), ptr, size) :
+					realloc(ptr, size);
 }
 
 static inline void sthread_into_free(void *ptr)
@@ -72,11 +73,11 @@ static inline char *sthread_into_strdup(const char *s)
 #undef free
 #undef strdup
 #undef strndup
-#define malloc(size) sthread_into_malloc(size)
-#define calloc(n, size) sthread_into_calloc(n, size)
+#define malloc(size)	   sthread_into_malloc(size)
+#define calloc(n, size)	   sthread_into_calloc(n, size)
 #define realloc(ptr, size) sthread_into_realloc(ptr, size)
-#define free(ptr) sthread_into_free(ptr)
-#define strdup(s) sthread_into_strdup(s)
-#define strndup(s, most) sthread_into_strndup(s, most)
+#define free(ptr)	   sthread_into_free(ptr)
+#define strdup(s)	   sthread_into_strdup(s)
+#define strndup(s, most)   sthread_into_strndup(s, most)
 
 #endif

@@ -54,14 +54,17 @@ static void no(const struct sthread_policy *p, st_fn *fn, void *at, const char *
 	struct sthread_result r;
 
 	r = st_call(p, fn, at);
-	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, write ? 2 : 1, write ? ST_IN(writes) : ST_IN(reads), text);
+	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, write ? 2 : 1, write ? ST_IN(writes) : ST_IN(reads),
+		  text);
 	r = st_run(p, fn, at);
-	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, write ? 2 : 1, write ? ST_IN(writes) : ST_IN(reads), text);
+	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, write ? 2 : 1, write ? ST_IN(writes) : ST_IN(reads),
+		  text);
 }
 
 static void by_name(void)
 {
-	struct sthread_policy *reader = grants("keys", STHREAD_READ), *writer = grants("keys", STHREAD_WRITE),
+	struct sthread_policy *reader = grants("keys", STHREAD_READ),
+			      *writer = grants("keys", STHREAD_WRITE),
 			      *other = grants("counters", STHREAD_WRITE);
 	struct sthread_result r;
 	unsigned before = *uses;
@@ -104,7 +107,8 @@ ST_FN(sees_the_image)
 /* What lies between a tagged global and a tag stays when both go: the heap, libraries. */
 static void between(void)
 {
-	struct sthread_policy *both = grants("keys", STHREAD_WRITE), *one = grants("counters", STHREAD_READ);
+	struct sthread_policy *both = grants("keys", STHREAD_WRITE),
+			      *one = grants("counters", STHREAD_READ);
 	struct sthread_tag *tag;
 	struct sthread_result r;
 
@@ -181,7 +185,9 @@ static void errors(void)
 	/* They are nobody's blocks, and no other memory of the program is granted. */
 	sthread_free(key);
 	CHECK(!sthread_tag_of(key));
-	CHECK_ERR(sthread_policy_memory(p, (void *)((uintptr_t)&ordinary & ~4095UL), 4096, STHREAD_READ), -EINVAL);
+	CHECK_ERR(sthread_policy_memory(p, (void *)((uintptr_t)&ordinary & ~4095UL), 4096,
+					STHREAD_READ),
+		  -EINVAL);
 	CHECK_OK(sthread_policy_tagged(p, "keys", STHREAD_READ));
 	CHECK_ERR(sthread_policy_tagged(p, "keys", STHREAD_WRITE), -EEXIST);
 	no(p, writes, key, "(granted read-only)");

@@ -82,7 +82,8 @@ static void no_read(const struct sthread_policy *p, const void *at, const char *
 	}
 }
 
-static void no_write(const struct sthread_policy *p, unsigned char *at, bool present, const char *text)
+static void no_write(const struct sthread_policy *p, unsigned char *at, bool present,
+		     const char *text)
 {
 	unsigned char was = present ? *at : 0;
 
@@ -141,7 +142,8 @@ static void not_executable(void)
 	*at = 0xc3; /* ret */
 	reads_as(p, at, 0xc3);
 	r = st_call(p, jumps, at);
-	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, 4, ST_BELOW(jumps), "tag code + 0x0 (never executable)");
+	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, 4, ST_BELOW(jumps),
+		  "tag code + 0x0 (never executable)");
 	st_others_live();
 	sthread_policy_destroy(p);
 	CHECK_OK(sthread_tag_destroy(t));
@@ -153,8 +155,9 @@ static void not_executable(void)
 static void earlier_runs(size_t max)
 {
 	struct sthread_tag *a = tag("a", max), *b = tag("b", PAGE);
-	struct sthread_policy *p[] = { grants(NULL, 0), grants(a, STHREAD_READ), grants(a, STHREAD_WRITE),
-				       grants(b, STHREAD_WRITE), grants(b, STHREAD_READ) };
+	struct sthread_policy *p[] = { grants(NULL, 0), grants(a, STHREAD_READ),
+				       grants(a, STHREAD_WRITE), grants(b, STHREAD_WRITE),
+				       grants(b, STHREAD_READ) };
 	unsigned char *at[] = { sthread_tag_start(a), sthread_tag_start(b) };
 	const struct {
 		int tag;
@@ -178,7 +181,8 @@ static void earlier_runs(size_t max)
 				if (may[then].tag == k && may[then].write)
 					may_write(p[then], where);
 				else
-					no_write(p[then], where, reader, reader ? "read-only" : "not granted");
+					no_write(p[then], where, reader,
+						 reader ? "read-only" : "not granted");
 				if (reader)
 					reads_as(p[then], where, *where);
 				else
@@ -252,7 +256,8 @@ ST_FN(by_calls)
 	CHECK(mprotect(at, PAGE, PROT_READ | PROT_WRITE) < 0);
 	CHECK(munmap(at, PAGE) < 0 || at[0] == 'c');
 	CHECK(madvise(at, PAGE, MADV_DONTNEED) < 0 || at[0] == 'c');
-	CHECK(mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED);
+	CHECK(mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		   0) == MAP_FAILED);
 	CHECK_EQ(at[0], 'c');
 	/* The kernel reads it for us, and does not write it. */
 	CHECK_EQ(write(null_fd, at, PAGE), (ssize_t)PAGE);
@@ -291,7 +296,8 @@ ST_FN(kernel_is_denied)
 static void system_calls(void)
 {
 	struct sthread_tag *t = tag("calls", PAGE);
-	struct sthread_policy *p[] = { grants(t, STHREAD_READ), grants(t, STHREAD_WRITE), grants(NULL, 0) };
+	struct sthread_policy *p[] = { grants(t, STHREAD_READ), grants(t, STHREAD_WRITE),
+				       grants(NULL, 0) };
 	unsigned char *at = sthread_tag_start(t);
 
 	for (int i = 0; i < 3; i++) {

@@ -109,7 +109,8 @@ static struct work *work_in(struct sthread_tag *t, size_t max, unsigned seed, un
 	struct work *w = sthread_malloc(t, sizeof(*w));
 
 	CHECK(w);
-	*w = (struct work){ t, sthread_tag_start(t), (unsigned char *)sthread_tag_start(t) + max, seed, rounds };
+	*w = (struct work){ t, sthread_tag_start(t), (unsigned char *)sthread_tag_start(t) + max,
+			    seed, rounds };
 	return w;
 }
 
@@ -166,8 +167,9 @@ static void metadata_outside(size_t max)
 	kept[1] = sthread_malloc(t, 100000);
 	CHECK(kept[1]);
 	for (int i = 0; i < 8; i++) {
-		w = (struct work){ t, sthread_tag_start(t), (unsigned char *)sthread_tag_start(t) + max,
-				   (unsigned)i, rounds };
+		w = (struct work){ t, sthread_tag_start(t),
+				   (unsigned char *)sthread_tag_start(t) + max, (unsigned)i,
+				   rounds };
 		/* In the midst of something: live blocks of many sizes, freed ones between them. */
 		for (unsigned k = 0; k < 40; k++)
 			CHECK(blocks[k] = sthread_malloc(t, 8UL << k % 12));
@@ -241,7 +243,13 @@ ST_FN(asks_wrongly)
 {
 	struct ask a = *(struct ask *)arg;
 	char here[64];
-	void *const wrong[] = { a.block + 8, a.block - 8, a.block + 1, a.start + 512 * 1024, here, a.mine, arg == a.block ? here : (void *)8,
+	void *const wrong[] = { a.block + 8,
+				a.block - 8,
+				a.block + 1,
+				a.start + 512 * 1024,
+				here,
+				a.mine,
+				arg == a.block ? here : (void *)8,
 				a.other_block };
 
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
@@ -294,12 +302,18 @@ ST_FN(only_reads)
 static void wrong_ones(void)
 {
 	struct sthread_tag *mine = tag("mine", MIB), *other = tag("other", MIB);
-	struct sthread_policy *writer = grants(mine, STHREAD_WRITE), *reader = grants(mine, STHREAD_READ);
+	struct sthread_policy *writer = grants(mine, STHREAD_WRITE),
+			      *reader = grants(mine, STHREAD_READ);
 	struct ask *a = sthread_malloc(mine, sizeof(*a));
 	uint64_t before;
 
-	*a = (struct ask){ mine, other, { NULL, (void *)1, (void *)UINT64_MAX, (void *)a, (void *)"text", (void *)((char *)mine + 8) },
-			   sthread_malloc(mine, 48), sthread_malloc(other, 48), sthread_tag_start(mine) };
+	*a = (struct ask){ mine,
+			   other,
+			   { NULL, (void *)1, (void *)UINT64_MAX, (void *)a, (void *)"text",
+			     (void *)((char *)mine + 8) },
+			   sthread_malloc(mine, 48),
+			   sthread_malloc(other, 48),
+			   sthread_tag_start(mine) };
 	CHECK(a->block && a->other_block);
 	fill(a->other_block, 48, 3);
 	before = bytes_used();

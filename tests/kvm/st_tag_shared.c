@@ -154,7 +154,8 @@ ST_FN(sums)
 static void thousands(void)
 {
 	unsigned n = (unsigned)test_scale(3000);
-	struct sthread_tag **t = malloc(n * sizeof(*t)), *list = tag("list", (n + 1) * sizeof(void *));
+	struct sthread_tag **t = malloc(n * sizeof(*t)),
+			   *list = tag("list", (n + 1) * sizeof(void *));
 	struct many *m = sthread_tag_start(list);
 	struct sthread_policy *p = grants(list, STHREAD_READ), *half = grants(list, STHREAD_READ);
 	struct sthread_result r;
@@ -179,7 +180,8 @@ static void thousands(void)
 	/* The same policy again costs nothing. */
 	CHECK_EQ(stats().page_table_edits, edits);
 	r = st_call(half, sums, m);
-	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, m->at[n / 2], 1, ST_IN(sums), "tag one of many: not granted");
+	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, m->at[n / 2], 1, ST_IN(sums),
+		  "tag one of many: not granted");
 	m->n = n / 2;
 	r = st_call(half, sums, m);
 	ST_RETURNED(&r, (uint64_t)(n / 2) * (n / 2 - 1) / 2);
@@ -256,7 +258,7 @@ static void *churns(void *arg)
 {
 	unsigned long id = (unsigned long)arg, rounds = 0;
 
-	while (!atomic_load(&over)) {
+	while (!atomic_load(&over) || rounds < 8) {
 		struct sthread_tag *t = tag("churn", rounds % 4 ? PAGE : 2UL << 20);
 		struct sthread_policy *p = grants(t, rounds % 2 ? STHREAD_WRITE : STHREAD_READ);
 		unsigned long *at = sthread_tag_start(t);
@@ -287,7 +289,7 @@ static void churn(void)
 	atomic_store(&over, true);
 	for (int i = 0; i < 3; i++) {
 		CHECK_EQ(pthread_join(thread[i], &rounds), 0);
-		CHECK_GE((unsigned long)rounds, 2);
+		CHECK_GE((unsigned long)rounds, 8);
 	}
 	CHECK_EQ(stats().tags, 0);
 }
@@ -324,7 +326,8 @@ static void parts(void)
 	r = st_call(p, reads_own, at + 3 * 512);
 	ST_RETURNED(&r, 13);
 	r = st_call(p, reads_own, at + 2 * 512);
-	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at + 2 * 512, 1, ST_IN(reads_own), "memory of sthread_map(): not granted");
+	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at + 2 * 512, 1, ST_IN(reads_own),
+		  "memory of sthread_map(): not granted");
 	r = st_call(NULL, reads_own, at + 512);
 	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at + 512, 1, ST_IN(reads_own), "not granted");
 	/* No blocks in it. */
