@@ -51,7 +51,6 @@ enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL };
 /* What a lane maps of tagged memory. */
 struct mapped {
 	uint64_t start, len;
-	uint64_t serial; /* of the tag */
 	unsigned rights;
 };
 

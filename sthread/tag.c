@@ -290,7 +290,6 @@ int tag_insert(struct sthread_tag *t)
 	area.list[i] = t;
 	area.n++;
 	t->start = at;
-	t->serial = ++tags.serials;
 	return 0;
 }
 

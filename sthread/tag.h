@@ -13,7 +13,7 @@
  *
  * Tags lie in one area of the process that is the library's for ever, since slots show it to the VM; an address is
  * the same in both worlds.  A tag that goes leaves nothing behind: its memory is replaced by fresh before the
- * addresses are given to another one, and a lane that still maps it does so under a serial number that no grant has.
+ * addresses are given to another one, and what idle lanes still map of it goes first when they next run.
  *
  * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  It is a leaf, after
  * process.lock; no call of jemalloc is made with it held.
@@ -43,7 +43,6 @@ struct tag_heap;
 
 struct sthread_tag {
 	uint64_t start, len;
-	uint64_t serial;	/* of this tag and no other, ever */
 	atomic_uint refs;	/* the area's one, policies */
 	unsigned users;		/* calls under way; tags.lock */
 	bool gone;		/* tags.lock */
@@ -60,7 +59,6 @@ extern struct tags {
 	pthread_mutex_t lock;
 	struct policy *held; /* by runs */
 	uint64_t destroyed;  /* counts tags that went */
-	uint64_t serials;
 } tags;
 
 /* The area is [base, base+len); once per init.  -ENOMEM. */

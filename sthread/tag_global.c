@@ -58,7 +58,6 @@ static struct sthread_tag *global_new(const struct sthread_tagged *s)
 		return NULL;
 	t->start = (uint64_t)s->start;
 	t->len = (uint64_t)s->stop - (uint64_t)s->start;
-	t->serial = ++tags.serials;
 	t->plain = true;
 	atomic_init(&t->refs, 1);
 	pthread_mutex_init(&t->making, NULL);

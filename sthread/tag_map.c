@@ -3,9 +3,9 @@
  * tag_map.c - what a lane maps of tags is made what the policy of its next run grants.  World: host.
  *
  * A lane remembers what it maps.  What an earlier run had and this one has not is unmapped, and rights that differ are
- * changed, by edits that ring 0 makes before ring 3 is entered; so no run can see a tag, or a right, of another.  A tag
- * that is gone is among what goes, whatever has its addresses now: the serial tells.  The same policy again costs one
- * comparison.
+ * changed, by edits that ring 0 makes before ring 3 is entered; so no run can see a tag, or a right, of another.  That a
+ * tag is gone need not be known here: the run that had it has ended, its memory was replaced, and an address has the
+ * same guest-physical one for ever.  The same policy again costs one comparison.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static unsigned prot_of(const struct grant *g)
 
 static bool is_that(const struct mapped *m, const struct grant *g)
 {
-	return m->start == g->start && m->len == g->len && m->serial == g->tag->serial;
+	return m->start == g->start && m->len == g->len;
 }
 
 static int unmap(struct lane *l, size_t first, size_t last)
@@ -117,7 +117,7 @@ int tag_map(struct lane *l, const struct policy *p)
 	}
 	for (size_t i = 0; i < want->n; i++)
 		l->mapped[i] = (struct mapped){ want->list[i].start, want->list[i].len,
-						want->list[i].tag->serial, want->list[i].rights };
+						want->list[i].rights };
 	l->nmapped = want->n;
 	l->mem_serial = want->serial;
 	return 0;
