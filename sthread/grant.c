@@ -127,3 +127,15 @@ int grants_merge(struct grants *g, const struct grants *more)
 		*g = all;
 	return err;
 }
+
+bool grants_subset(const struct grants *g, const struct grants *of)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		const struct grant *e = &g->list[i], *in = grants_find(of, e->start);
+
+		if (!in || in->tag != e->tag || in->start + in->len < e->start + e->len ||
+		    (e->rights & ~in->rights))
+			return false;
+	}
+	return true;
+}
