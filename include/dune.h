@@ -94,6 +94,13 @@ DUNE_API dune_gpa_t dune_zero_page(const struct dune_vm *vm);
  * later is shown.  So the caller must own or have pinned it.  Repeating a range returns the first's address.
  */
 DUNE_MUST DUNE_API int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *out);
+/* The same, and leaves may be writable: the guest then writes this memory of the process. */
+DUNE_MUST DUNE_API int dune_slot_add_rw(struct dune_vm *vm, void *addr, size_t len, dune_gpa_t *out);
+/*
+ * The bytes of a window's page in this process.  They may be mapped from a file that has become shorter.  NULL: no
+ * window has the page or, with `write`, only a read-only one.
+ */
+DUNE_API void *dune_slot_host(struct dune_vm *vm, dune_gpa_t page, bool write);
 
 /* ---- address spaces --------------------------------------------------------------------------------- */
 

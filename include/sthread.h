@@ -31,6 +31,7 @@ extern "C" {
 struct sthread;
 struct sthread_gate;
 struct sthread_policy;
+struct sthread_tag;
 
 /* ---- life ------------------------------------------------------------------------------------------- */
 
@@ -153,6 +154,89 @@ STHREAD_MUST STHREAD_API int sthread_policy_is_subset(const struct sthread_polic
 /* Grants calls of a gate, which stays as long as the policy does.  Hundreds are fine.  -EINVAL: NULL.  -EEXIST.  -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_gate(struct sthread_policy *p, struct sthread_gate *gate);
 
+/* Rights on memory; writing includes reading.  Nothing of it is ever executable. */
+#define STHREAD_READ 0x1u
+#define STHREAD_WRITE 0x2u
+/* Grants the tag's memory, at its address.  -EINVAL: rights, or not a tag that is there.  -EEXIST: granted already.
+ * -ENOMEM. */
+STHREAD_MUST STHREAD_API int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsigned rights);
+/* Grants whole pages of live memory of the master that sthread_map() made.  -EINVAL: rights, unaligned, other memory,
+ * or an overlap with what is granted.  -EEXIST: granted already.  -ENOMEM. */
+STHREAD_MUST STHREAD_API int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsigned rights);
+
+/* Grants the globals that STHREAD_TAGGED() put under this name.  -ENOENT: there were none at sthread_init().  Else as
+ * for a tag. */
+STHREAD_MUST STHREAD_API int sthread_policy_tagged(struct sthread_policy *p, const char *name, unsigned rights);
+
+/* ---- tagged memory: at one address in the master and in every compartment that was granted it -------- */
+
+/*
+ * A tag: `max` bytes of zeros (in whole pages; from 2 MiB on of 2 MiB), which take up memory when touched.  The name,
+ * 1 to 31 bytes, is for records.  In a child of fork() no tag of the parent exists; sthread_fini() destroys all.
+ * -EINVAL: name or max, or not initialised.  -ENOMEM: no memory, or no range of addresses of that size.
+ */
+STHREAD_MUST STHREAD_API int sthread_tag_create(struct sthread_tag **out, const char *name, size_t max);
+/* Its memory goes, and what was allocated in it.  The handle is gone, though policies may name it: runs with these are
+ * refused.  -EBUSY, and nothing is done: a live compartment was granted it, or a call on it is under way.
+ * -EINVAL: of the parent, in a child of fork(). */
+STHREAD_MUST STHREAD_API int sthread_tag_destroy(struct sthread_tag *tag);
+/* Where its memory begins, for all of its life; NULL: as for -EINVAL above, or inside.  What of it is allocated is the
+ * business of sthread_malloc() alone. */
+STHREAD_API void *sthread_tag_start(struct sthread_tag *tag);
+/*
+ * Blocks of a tag, as malloc(3) and its like; also inside, for a tag that was granted for writing.  NULL with errno:
+ * ENOMEM; EPERM (inside: not granted so); EINVAL (not a tag that is there, or ptr is not a live block of it: nothing
+ * was done).  realloc of NULL allocates.  Sizes are rounded as jemalloc does: a tag of less than 64 KiB holds few
+ * sizes.  Some 4,000 tags can have blocks at the same time.
+ */
+STHREAD_API void *sthread_malloc(struct sthread_tag *tag, size_t size);
+STHREAD_API void *sthread_calloc(struct sthread_tag *tag, size_t n, size_t size);
+STHREAD_API void *sthread_realloc(struct sthread_tag *tag, void *ptr, size_t size);
+/* Of whichever tag it is in.  What is not a live block, or (inside) not of a tag granted for writing, is left alone. */
+STHREAD_API void sthread_free(void *ptr);
+/* The tag whose memory this is; inside, of those that were granted.  NULL: none, or of sthread_map(). */
+STHREAD_API struct sthread_tag *sthread_tag_of(const void *ptr);
+/* For <sthread/malloc.h>: where the calling thread's plain malloc goes from now on (NULL: to the C library); gives what
+ * it was.  The tag must not be destroyed meanwhile.  Also inside. */
+STHREAD_API struct sthread_tag *sthread_malloc_into(struct sthread_tag *tag);
+STHREAD_API struct sthread_tag *sthread_malloc_tag(void);
+/* Is the address one that only tags and sthread_map() have?  Also inside, without asking anybody. */
+STHREAD_API bool sthread_is_tagged(const void *ptr);
+/* Whole pages of zeros without an allocator, for sthread_policy_memory().  Errors as for a tag; -EINVAL: len. */
+STHREAD_MUST STHREAD_API int sthread_map(size_t len, void **out);
+/* The whole of such a mapping.  -EBUSY as for a tag.  -EINVAL: none begins at addr. */
+STHREAD_MUST STHREAD_API int sthread_unmap(void *addr);
+
+/*
+ * A global on pages of its own, zero at first, which no compartment has unless it was granted by the name `tag` (an
+ * identifier of at most 31 characters).  `name` is a constant pointer to it:
+ *
+ *	STHREAD_TAGGED(session, struct session, current);       current->user = ...
+ *
+ * At file scope.  What an object that is loaded after sthread_init() tags cannot be granted.
+ */
+#define STHREAD_TAGGED(tag, type, name)                                                                               \
+	static union {                                                                                                \
+		type value;                                                                                           \
+		unsigned char pages[(sizeof(type) + 4095) / 4096 * 4096];                                             \
+	} name##_pages __attribute__((section("sthread_tag_" #tag), aligned(4096), used));                            \
+	extern unsigned char __start_sthread_tag_##tag[] __attribute__((visibility("hidden")));                       \
+	extern unsigned char __stop_sthread_tag_##tag[] __attribute__((visibility("hidden")));                        \
+	static struct sthread_tagged name##_tagged = { NULL, #tag, __start_sthread_tag_##tag, __stop_sthread_tag_##tag }; \
+	__attribute__((constructor)) static void name##_tagged_add(void) { sthread_tagged_add(&name##_tagged); }      \
+	__attribute__((destructor)) static void name##_tagged_remove(void) { sthread_tagged_remove(&name##_tagged); } \
+	typedef char name##_tag_fits[sizeof(#tag) <= 32 ? 1 : -1] __attribute__((unused));                            \
+	static type *const name __attribute__((unused)) = &name##_pages.value
+
+/* What STHREAD_TAGGED() is made of. */
+struct sthread_tagged {
+	struct sthread_tagged *next;
+	const char *name;
+	void *start, *stop;
+};
+STHREAD_API void sthread_tagged_add(struct sthread_tagged *section);
+STHREAD_API void sthread_tagged_remove(struct sthread_tagged *section);
+
 /* ---- results ------------------------------------------------------------------------------------------ */
 
 enum sthread_end {
@@ -212,6 +296,8 @@ STHREAD_MUST STHREAD_API int sthread_fault_format(const struct sthread_result *r
  * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EIO: the virtual machine has failed; nothing
  * runs any more.  -EINVAL: not initialised, or fn is not executable there.  What the thread of the library finds out too
  * late for that is in the result, as STHREAD_NOT_STARTED.
+ * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EINVAL: not initialised, or fn is not executable
+ * there, or the policy names tagged memory that is gone.
  */
 STHREAD_MUST STHREAD_API int sthread_create(struct sthread **out, const struct sthread_policy *policy,
 					    void *(*fn)(void *), void *arg);
@@ -318,6 +404,7 @@ struct sthread_stats {
 	uint64_t table_pages;
 	uint64_t vcpus, vcpus_lost, slots;
 	uint64_t image_pages, image_bytes;      /* the checkpoint */
+	uint64_t tags, tag_bytes;               /* tags and sthread_map() mappings; bytes of blocks allocated in tags */
 	unsigned placement;                     /* enum sthread_placement in force */
 };
 /* -EINVAL: not initialised. */

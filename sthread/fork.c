@@ -5,6 +5,7 @@
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
+#include "sthread/tag.h"
 #include "sthread/unwind.h"
 
 /*
@@ -17,12 +18,14 @@ static void before_fork(void)
 		return;
 	pthread_rwlock_wrlock(&process.making);
 	pthread_mutex_lock(&process.lock);
+	tags_before_fork();
 }
 
 static void after_fork_parent(void)
 {
 	if (is_inside())
 		return;
+	tags_after_fork(false);
 	pthread_mutex_unlock(&process.lock);
 	pthread_rwlock_unlock(&process.making);
 }
@@ -33,6 +36,7 @@ static void after_fork_parent(void)
  */
 static void after_fork_child(void)
 {
+	tags_after_fork(true);
 	pthread_mutex_init(&process.lock, NULL);
 	pthread_cond_init(&process.quiet, NULL);
 	pthread_rwlock_init(&process.making, NULL);

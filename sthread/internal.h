@@ -56,14 +56,24 @@ struct tally {
 	bool succeeded;
 };
 
+/* What a lane maps of tagged memory. */
+struct mapped {
+	uint64_t start, len;
+	unsigned rights;
+};
+
 struct lane {
 	struct dune_vcpu *vcpu;
 	struct dune_space *space;
 	struct sys_ctx ctx;
 	void *seed[CKPT_SEEDS]; /* host addresses */
+	const struct policy *holds; /* from lane_begin() to lane_end(): its tags are not destroyed */
 	bool used;		/* has run before */
 	bool dirty;		/* a run began, and was not cleaned up */
 	bool lost;		/* its vCPU failed */
+	struct mapped *mapped; /* by address */
+	size_t nmapped, mapped_cap;
+	uint64_t mem_serial; /* of the grants that they are */
 	unsigned random_left;
 	unsigned char random[256]; /* the kernel never gives less of so few */
 
@@ -135,6 +145,7 @@ struct process {
 	char *reserved;
 	size_t reserved_len;
 	uint64_t area_start, area_end, message_low, stack_low, stack_top;
+	size_t tag_area; /* the first bytes of it */
 	uint64_t brk; /* what brk() answers inside */
 	struct dune_vm *vm;
 	struct ckpt *ckpt;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "sthread/internal.h"
+#include "sthread/tag.h"
 
 static pthread_key_t lane_key;
 static pthread_once_t lane_key_once = PTHREAD_ONCE_INIT;
@@ -113,6 +114,7 @@ static void lane_free(struct lane *l)
 	/* First, since the space takes its time: who needs a vCPU meanwhile need not make one. */
 	dune_vcpu_destroy(l->vcpu);
 	dune_vm_free(l->space);
+	tag_map_fini(l);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
 }

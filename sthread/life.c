@@ -15,6 +15,7 @@
 #include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/report.h"
+#include "sthread/tag.h"
 #include "sthread/unwind.h"
 
 #define SPARE_DESCRIPTORS 12
@@ -149,17 +150,27 @@ static int take_signal(int sig)
  * One range for all that only compartments use, so that nothing the program maps later can be in
  * its place:
  *
- *	arena | where mmap() inside works | guard | a gate's message | guard | stack
+ *	tags | arena | where mmap() inside works | guard | a gate's message | guard | stack
  *
  * The kernel puts it below the libraries, so that the stack shares page tables with their data.
  */
 static int reserve(size_t memory)
 {
-	size_t len = memory + PRIVATE_AREA + 2 * STACK_GUARD + MESSAGE_SIZE + STACK_SIZE + (4UL << 20);
-	char *p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t len, tag_area = TAG_AREA;
+	char *p;
 
-	if (p == MAP_FAILED)
-		return -ENOMEM;
+	/* Where addresses are limited, fewer for tags. */
+	for (;; tag_area /= 2) {
+		if (__builtin_add_overflow(tag_area + PRIVATE_AREA + 2 * STACK_GUARD +
+						   MESSAGE_SIZE + STACK_SIZE + (4UL << 20),
+					   memory, &len))
+			return -ENOMEM;
+		p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p != MAP_FAILED)
+			break;
+		if (tag_area <= TAG_AREA_LEAST)
+			return -ENOMEM;
+	}
 	madvise(p, len, MADV_DONTDUMP);
 	process.reserved = p;
 	process.reserved_len = len;
@@ -167,13 +178,20 @@ static int reserve(size_t memory)
 	process.stack_low = process.stack_top - STACK_SIZE;
 	process.message_low = process.stack_low - STACK_GUARD - MESSAGE_SIZE;
 	process.area_end = process.message_low - STACK_GUARD;
-	process.area_start = ALIGN_HUGE((uint64_t)p) + memory;
-	return 0;
+	process.tag_area = tag_area;
+	process.area_start = ALIGN_HUGE((uint64_t)p) + tag_area + memory;
+	return tags_init(ALIGN_HUGE((uint64_t)p), tag_area);
 }
 
 static int take_checkpoint(const struct sthread_config *cfg)
 {
 	static const bool inside = true;
+	struct ckpt_range *tagged;
+	size_t ntagged;
+	int err = tagged_init(&tagged, &ntagged);
+
+	if (err)
+		return err;
 	const struct ckpt_patch patch = { (uint64_t)&sthread_inside_flag, &inside, sizeof(inside) };
 	const struct ckpt_config c = {
 		.reserved = { (uint64_t)process.reserved, process.reserved_len },
@@ -181,14 +199,14 @@ static int take_checkpoint(const struct sthread_config *cfg)
 		.n_patches = 1,
 		.environment = cfg->environment,
 		.at_random = process.stack_top - 16,
+		.exclude = tagged,
+		.n_exclude = ntagged,
 	};
-
-	int err;
-
 	/* Memory that changed while it was looked at is looked at again. */
 	for (int tries = 0; (err = ckpt_take(process.vm, &c, &process.ckpt)) == -EAGAIN && tries < 8;
 	     tries++)
 		;
+	free(tagged);
 	return err;
 }
 
@@ -206,6 +224,7 @@ static int size_memory(const struct sthread_config *cfg, uint64_t *out)
 
 static void undo_init(void)
 {
+	tags_fini();
 	ckpt_destroy(process.ckpt);
 	process.ckpt = NULL;
 	dune_vm_destroy(process.vm);
@@ -239,7 +258,7 @@ static int do_init(const struct sthread_config *cfg)
 	process.brk = (uint64_t)sbrk(0);
 	if ((err = size_memory(cfg, &memory)) || (err = reserve(memory)))
 		goto fail;
-	v.base = (void *)ALIGN_HUGE((uint64_t)process.reserved);
+	v.base = (void *)(ALIGN_HUGE((uint64_t)process.reserved) + process.tag_area);
 	v.size = memory;
 	if ((err = dune_vm_create(&process.vm, &v)) || (err = sys_init()) ||
 	    (err = take_checkpoint(cfg)))

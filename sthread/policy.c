@@ -75,6 +75,7 @@ void policy_put(const struct policy *p)
 	for (unsigned i = 0; i < v->ngates; i++)
 		gate_put(v->gate[i]);
 	free(v->gate);
+	grants_fini(&v->mem);
 	free(v);
 }
 
@@ -101,13 +102,20 @@ static struct policy *policy_clone(const struct policy *from)
 		return NULL;
 	memcpy(v, from, sizeof(*v));
 	atomic_init(&v->refs, 1);
+	v->runs = 0;
 	v->cap = from->n;
 	v->grant = NULL;
+	if (grants_copy(&v->mem, &from->mem)) {
+		free(v);
+		return NULL;
+	}
 	if (v->n && !(v->grant = calloc(v->n, sizeof(*v->grant)))) {
+		grants_fini(&v->mem);
 		free(v);
 		return NULL;
 	}
 	if (clone_gates(v, from)) {
+		grants_fini(&v->mem);
 		free(v->grant);
 		free(v);
 		return NULL;
@@ -119,8 +127,7 @@ static struct policy *policy_clone(const struct policy *from)
 	return v;
 }
 
-/* Locks the handle and gives the value to change; NULL and unlocked: -ENOMEM. */
-static struct policy *policy_edit(struct sthread_policy *p)
+struct policy *policy_edit(struct sthread_policy *p)
 {
 	struct policy *v;
 
@@ -141,7 +148,7 @@ static struct policy *policy_edit(struct sthread_policy *p)
 	return v;
 }
 
-static void policy_edited(struct sthread_policy *p)
+void policy_edited(struct sthread_policy *p)
 {
 	pthread_mutex_unlock(&p->lock);
 }

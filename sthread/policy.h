@@ -17,6 +17,7 @@
 
 #include "sthread/address.h"
 #include "sthread/fdtab.h"
+#include "sthread/grant.h"
 
 #define POLICY_CALLS 192        /* room for the system-call table */
 #define POLICY_LIMITS (STHREAD_LIMIT_CPU_NS + 1) /* the last one */
@@ -45,6 +46,11 @@ struct policy {
 	struct fd_entry *grant;
 	unsigned ngates, gate_cap;      /* gates, sorted by address */
 	struct sthread_gate **gate;
+	struct grants mem;
+	/* Runs that hold what `mem` names; these and the list of held policies are tags.lock's. */
+	unsigned runs;
+	uint64_t found;                 /* all of it was there when tags.destroyed was this */
+	struct policy *held_next, **held_link;
 	uint64_t limit[POLICY_LIMITS];  /* by enum sthread_limit; POLICY_NO_LIMIT: none */
 	uint8_t action[POLICY_CALLS];   /* by index in the system-call table; enum sthread_action */
 	uint8_t other;                  /* numbers that are not in the table */
@@ -70,5 +76,9 @@ bool policy_address(const struct policy *p, enum policy_use use, const struct ad
  * followed.
  */
 int policy_gate(const struct policy *p, uint64_t handle);
+
+/* Locks the handle and gives the value to change, until policy_edited(); NULL, and not locked: -ENOMEM. */
+struct policy *policy_edit(struct sthread_policy *p);
+void policy_edited(struct sthread_policy *p);
 
 #endif

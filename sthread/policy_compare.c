@@ -163,6 +163,13 @@ static int within_addresses(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
+/* ---- memory ----------------------------------------------------------------------------------------------- */
+
+static int within_memory(const struct policy *p, const struct policy *of)
+{
+	return grants_subset(&p->mem, &of->mem);
+}
+
 /* ---- gates ------------------------------------------------------------------------------------------------ */
 
 static int within_gates(const struct policy *p, const struct policy *of)

@@ -10,6 +10,7 @@
  *	other system calls: kill
  *	argument 0 of socket: 0x2 of the bits 0xff
  *	connect to 127.0.0.1:5432
+ *	memory 0x7f0000200000 to 0x7f0000201000: read (session)
  *	gate sign
  *	limit of private memory: 64 MiB
  *	limit of CPU time: 250 ms
@@ -28,6 +29,7 @@
 #include "sthread/policy.h"
 #include "sthread/policy_kinds.h"
 #include "sthread/syscall.h"
+#include "sthread/tag.h"
 #include "sthread/text.h"
 
 /* ---- descriptors ------------------------------------------------------------------------------------------ */
@@ -208,6 +210,22 @@ static void format_addresses(struct text *t, const struct policy *p)
 		add(t, next->use == POLICY_CONNECT ? "connect to " : "bind to ");
 		add_address(t, next);
 		add_char(t, '\n');
+	}
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------------- */
+
+/* In the order of addresses. */
+static void format_memory(struct text *t, const struct policy *p)
+{
+	for (size_t i = 0; i < p->mem.n; i++) {
+		const struct grant *g = &p->mem.list[i];
+
+		add(t, "memory 0x%llx to 0x%llx: read%s (", (unsigned long long)g->start,
+		    (unsigned long long)(g->start + g->len),
+		    g->rights & STHREAD_WRITE ? ", write" : "");
+		add_escaped(t, g->tag->name, strlen(g->tag->name));
+		add(t, ")\n");
 	}
 }
 

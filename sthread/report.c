@@ -152,7 +152,7 @@ static void add_headline(struct text *t, const struct sthread_result *r)
 static void add_address(struct text *t, const struct sthread_result *r)
 {
 	char buf[256];
-	const char *what = report_describe(r->address, buf, sizeof(buf));
+	const char *what = report_describe(r->address, r->error, buf, sizeof(buf));
 
 	heading(t, "there:");
 	if (what)

@@ -8,6 +8,7 @@
 
 #include "sthread/internal.h"
 #include "sthread/report.h"
+#include "sthread/tag.h"
 #include "sthread/uaccess.h"
 #include "sthread/unwind.h"
 
@@ -77,13 +78,15 @@ void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread
 	r->frames = unwind_frames(&regs, read_word, l, r->backtrace, STHREAD_BACKTRACE);
 }
 
-const char *report_describe(uint64_t addr, char *buf, size_t len)
+const char *report_describe(uint64_t addr, unsigned error, char *buf, size_t len)
 {
 	const char *what = NULL;
 
 	pthread_mutex_lock(&process.lock);
 	if (!process.ready) {
 		what = NULL;
+	} else if (tag_describe(addr, error, buf, len)) {
+		what = buf;
 	} else if (addr >= process.stack_low && addr < process.stack_top) {
 		what = "the compartment's stack";
 	} else if (addr >= process.stack_low - STACK_GUARD && addr < process.stack_low) {

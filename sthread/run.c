@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sthread/internal.h"
+#include "sthread/tag.h"
 
 /* Numbers that no process of this machine has (pid_max is at most 2^22). */
 #define FIRST_PID   4194305u
@@ -66,7 +67,7 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	l->ctx.own_thread = own_thread;
 	l->ctx.pid = (int)(FIRST_PID + atomic_fetch_add(&process.next_pid, 1) % PIDS);
 	l->ctx.tid = l->ctx.pid;
-	if ((err = sys_begin(&l->ctx)))
+	if ((err = tag_map(l, policy)) || (err = sys_begin(&l->ctx)))
 		return err;
 	n = sys_answers(&l->ctx, answers);
 	for (unsigned i = 0; i < n && !err; i++)
@@ -226,6 +227,11 @@ static void amount(struct lane *l, struct sthread_result *r)
 
 int lane_begin(struct lane *l, const struct policy *policy, bool own_thread)
 {
+	int err = policy_hold(policy);
+
+	if (err)
+		return err;
+	l->holds = policy;
 	l->dirty = true;
 	return begin(l, policy, own_thread);
 }
@@ -267,7 +273,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	if (!l->used && r.end == STHREAD_RETURNED)
 		note_hot(l);
 	l->used = true;
-	l->lost = r.end == STHREAD_LOST;
+	l->lost |= r.end == STHREAD_LOST;
 	*result = r;
 	return 0;
 }
@@ -275,6 +281,9 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 void lane_end(struct lane *l)
 {
 	sys_done(&l->ctx);
+	if (l->holds)
+		policy_release(l->holds);
+	l->holds = NULL;
 	l->ctx.policy = NULL;
 }
 

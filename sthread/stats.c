@@ -3,12 +3,14 @@
 #include <errno.h>
 
 #include "sthread/internal.h"
+#include "sthread/tag.h"
 
 int sthread_stats(struct sthread_stats *out)
 {
 	struct dune_vm_stats v;
 	struct dune_vm_info info;
 	struct ckpt_stats c;
+	uint64_t tags_there, tag_bytes;
 	int err = 0;
 
 	if (is_inside())
@@ -23,6 +25,7 @@ int sthread_stats(struct sthread_stats *out)
 	dune_vm_get_stats(process.vm, &v);
 	dune_vm_get_info(process.vm, &info);
 	ckpt_get_stats(process.ckpt, &c);
+	tags_count(&tags_there, &tag_bytes);
 	*out = (struct sthread_stats){
 		.created = process.created,
 		.calls = process.calls,
@@ -50,6 +53,8 @@ int sthread_stats(struct sthread_stats *out)
 		.slots = v.slots,
 		.image_pages = c.pages + c.zero_pages,
 		.image_bytes = c.bytes,
+		.tags = tags_there,
+		.tag_bytes = tag_bytes,
 		.placement = info.placement == DUNE_PLACE_RING0 ? STHREAD_PLACE_RING0 :
 								  STHREAD_PLACE_HOST,
 	};

@@ -11,7 +11,10 @@
 
 #define PAGE_OFFSET(v) ((v) & (DUNE_PAGE_SIZE - 1))
 
-/* One page as the host sees it.  `counted`: an arena page, whose reference can be taken. */
+/*
+ * One page as the host sees it.  `counted`: an arena page, whose reference can be taken.  `slot`: a page of a window,
+ * memory of this process that stays as long as the run (dune_slot_add(), dune_slot_add_rw()).
+ */
 struct hpage {
 	unsigned char *host;
 	dune_gpa_t page;
@@ -20,19 +23,8 @@ struct hpage {
 };
 
 /*
- * A page outside the arena is a page of a read-only slot: memory of this process, pinned for ever
- * (dune_slot_add()), that the checkpoint mapped at its own address, so that text and constants have
- * the same address on both sides.  So here, and only here, a guest address is a host address; the
- * page table has said that it is such a page.
- */
-static unsigned char *slot_host(dune_gva_t at)
-{
-	return (unsigned char *)(uintptr_t)at.v; /* NOLINT(performance-no-int-to-ptr) */
-}
-
-/*
- * Bytes of a page, from `offset` on.  A slot's page is loaded by the kernel: there may be nothing behind it any more (a
- * file that was cut short under its mapping), and a load of ours would be a SIGBUS.  By the number
+ * Bytes of a page, from `offset` on.  A slot's page is loaded and stored to by the kernel: there may be nothing behind
+ * it any more (a file that was cut short under its mapping), and an access of ours would be a SIGBUS.  By the number
  * of this thread: the first one, which has the process's number, may have ended.
  */
 static int page_bytes(const struct hpage *pg, size_t offset, void *to, size_t n)
@@ -44,6 +36,17 @@ static int page_bytes(const struct hpage *pg, size_t offset, void *to, size_t n)
 		return 0;
 	}
 	return process_vm_readv(gettid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -EFAULT;
+}
+
+static int put_bytes(const struct hpage *pg, size_t offset, const void *from, size_t n)
+{
+	struct iovec local = { (void *)(uintptr_t)from, n }, remote = { pg->host + offset, n };
+
+	if (!pg->slot) {
+		memcpy(pg->host + offset, from, n);
+		return 0;
+	}
+	return process_vm_writev(gettid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -EFAULT;
 }
 
 static bool in_user_space(uint64_t at, size_t len)
@@ -72,6 +75,18 @@ static int page_untouched(struct uaccess *ua, dune_gva_t at, struct hpage *out)
 	return 0;
 }
 
+static int page_of_leaf(struct uaccess *ua, const struct dune_leaf *leaf, bool write,
+			struct hpage *out)
+{
+	out->page = leaf->page;
+	out->host = dune_page_host(ua->vm, leaf->page);
+	out->counted = out->host != NULL;
+	out->slot = !out->host;
+	if (!out->host) /* to write: never through a read-only window, whatever the leaf says */
+		out->host = dune_slot_host(ua->vm, leaf->page, write);
+	return out->host ? 0 : -EFAULT;
+}
+
 static int page_read(struct uaccess *ua, dune_gva_t at, struct hpage *out)
 {
 	struct dune_leaf leaf;
@@ -80,13 +95,7 @@ static int page_read(struct uaccess *ua, dune_gva_t at, struct hpage *out)
 		return page_untouched(ua, at, out);
 	if (!(leaf.prot & DUNE_READ))
 		return -EFAULT;
-	out->page = leaf.page;
-	out->host = dune_page_host(ua->vm, leaf.page);
-	out->counted = out->host != NULL;
-	out->slot = !out->host;
-	if (!out->host)
-		out->host = slot_host(at);
-	return 0;
+	return page_of_leaf(ua, &leaf, false, out);
 }
 
 static int page_write(struct uaccess *ua, dune_gva_t at, struct hpage *out)
@@ -103,11 +112,7 @@ static int page_write(struct uaccess *ua, dune_gva_t at, struct hpage *out)
 		if (r || dune_vm_lookup(ua->space, at, &leaf) || !(leaf.prot & DUNE_WRITE))
 			return -EFAULT;
 	}
-	out->page = leaf.page;
-	out->host = dune_page_host(ua->vm, leaf.page);
-	out->counted = true;
-	out->slot = false;
-	return out->host ? 0 : -EFAULT; /* never through a slot, whatever its leaf says */
+	return page_of_leaf(ua, &leaf, true, out);
 }
 
 static int page_at(struct uaccess *ua, uint64_t at, bool write, struct hpage *out)
@@ -160,9 +165,10 @@ int uaccess_copy_out(struct uaccess *ua, dune_gva_t dst, const void *src, size_t
 		size_t n = in_page(at, len);
 		int r = page_at(ua, at, true, &pg);
 
+		if (!r)
+			r = put_bytes(&pg, PAGE_OFFSET(at), from, n);
 		if (r)
 			return r;
-		memcpy(pg.host + PAGE_OFFSET(at), from, n);
 		from += n;
 		at += n;
 		len -= n;

@@ -4,8 +4,8 @@
  *
  * An address from a compartment is a number (dune_gva_t).  Everything here translates it page by
  * page, with the rights that the compartment's page table gives the compartment, and never uses it
- * as a host address - but for read-only pages that the checkpoint mapped one to one (see
- * slot_host() in uaccess.c).
+ * as a host address.  Pages of windows (text and constants, tags) have no count of references: a
+ * run holds the tags that it was granted until it has ended.
  *
  * For reading, a page must be there and readable; memory of a demand region that was never touched
  * reads as zeros. For writing it must be writable; a copy-on-write or untouched demand page is made

@@ -11,6 +11,7 @@
 
 #include "sthread/futex.h"
 #include "sthread/internal.h"
+#include "sthread/tag.h"
 
 #define WORKER_STACK (256UL << 10)
 
@@ -38,6 +39,7 @@ static void run_job(struct worker *w, struct sthread *st)
 		st->result.end = STHREAD_NOT_STARTED;
 		st->result.value = (void *)(intptr_t)err;
 	}
+	policy_release(st->policy);
 	/* Whoever waits need not wait for the cleaning. */
 	atomic_store(&st->done, 1);
 	futex_wake(&st->done);
@@ -229,6 +231,10 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 		err = -ENOMEM;
 		goto out;
 	}
+	st->policy = policy_copy(policy);
+	err = policy_hold(st->policy);
+	if (err)
+		goto no_hold;
 	pthread_mutex_lock(&process.lock);
 	w = process.idle_workers;
 	if (w) {
@@ -239,7 +245,6 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	if (!w && (err = worker_new(&w)))
 		goto no_worker;
 	pthread_mutex_init(&st->lock, NULL);
-	st->policy = policy_copy(policy);
 	st->fn = fn;
 	st->arg = arg;
 	st->owned = true;
@@ -251,6 +256,9 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	cancel_release(cancel);
 	return 0;
 no_worker:
+	policy_release(st->policy);
+no_hold:
+	policy_put(st->policy);
 	free(st);
 out:
 	process_leave();
@@ -331,22 +339,27 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	if (err)
 		return err;
 	cancel = cancel_hold();
+	value = policy_copy(policy);
+	err = policy_hold(value);
+	if (err)
+		goto no_hold;
 	err = lane_of_thread(&l);
 	if (err)
-		goto out;
+		goto no_lane;
 	sigemptyset(&ours);
 	sigaddset(&ours, process.signal);
 	pthread_sigmask(SIG_UNBLOCK, &ours, &old);
-	value = policy_copy(policy);
 	atomic_fetch_add(&process.calls, 1);
 	err = lane_run(l, value, fn, arg, NULL, result);
 	if (!lane_clean(l))
 		lane_drop_of_thread();
 	lane_rests();
-	policy_put(value);
 	if (sigismember(&old, process.signal))
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
-out:
+no_lane:
+	policy_release(value);
+no_hold:
+	policy_put(value);
 	process_leave();
 	cancel_release(cancel);
 	return err;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * slots.c - memslots, append-only: deleting one makes KVM forget every translation of the VM.
- * World: host. Guest-physical: the arena from 0, then the read-only windows from vm->slot_top
- * upwards.
+ * World: host. Guest-physical: the arena from 0, then the windows from vm->slot_top upwards.
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -38,16 +37,23 @@ int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t le
 
 const void *slot_host(struct dune_vm *vm, dune_gpa_t page)
 {
-	const void *host = NULL;
-
 	if (page.v < vm->arena.size)
 		return arena_host(&vm->arena, page);
+	return dune_slot_host(vm, page, false);
+}
+
+void *dune_slot_host(struct dune_vm *vm, dune_gpa_t page, bool write)
+{
+	void *host = NULL;
+
+	if (page.v < vm->arena.size)
+		return NULL;
 	pthread_mutex_lock(&vm->lock);
 	for (size_t i = 0; i < vm->nslots && !host; i++) {
 		const struct slot *s = &vm->slots[i];
 
-		if (page.v - s->gpa < s->len)
-			host = (const void *)(s->hva + (page.v - s->gpa));
+		if (page.v - s->gpa < s->len && !(write && s->readonly))
+			host = (void *)(s->hva + (page.v - s->gpa));
 	}
 	pthread_mutex_unlock(&vm->lock);
 	return host;
@@ -73,7 +79,8 @@ bool slot_covers(struct dune_vm *vm, dune_gpa_t page, uint64_t len, bool write)
 	return covered;
 }
 
-int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *out)
+static int window_add(struct dune_vm *vm, const void *addr, size_t len, bool readonly,
+		      dune_gpa_t *out)
 {
 	uint64_t hva = (uint64_t)addr, end;
 	int err = 0;
@@ -85,7 +92,8 @@ int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *
 	for (size_t i = 0; i < vm->nslots; i++) {
 		const struct slot *s = &vm->slots[i];
 
-		if (s->gpa >= vm->arena.size && hva >= s->hva && end <= s->hva + s->len) {
+		if (s->gpa >= vm->arena.size && s->readonly == readonly && hva >= s->hva &&
+		    end <= s->hva + s->len) {
 			*out = dune_gpa(s->gpa + (hva - s->hva));
 			goto out;
 		}
@@ -97,7 +105,7 @@ int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *
 		err = -ENOMEM;
 		goto out;
 	}
-	err = slot_register(vm, gpa, addr, len, true);
+	err = slot_register(vm, gpa, addr, len, readonly);
 	if (!err) {
 		vm->slot_top = gpa + len;
 		*out = dune_gpa(gpa);
@@ -105,4 +113,14 @@ int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *
 out:
 	pthread_mutex_unlock(&vm->lock);
 	return err;
+}
+
+int dune_slot_add(struct dune_vm *vm, const void *addr, size_t len, dune_gpa_t *out)
+{
+	return window_add(vm, addr, len, true, out);
+}
+
+int dune_slot_add_rw(struct dune_vm *vm, void *addr, size_t len, dune_gpa_t *out)
+{
+	return window_add(vm, addr, len, false, out);
 }

@@ -223,7 +223,7 @@ struct dune_vm {
 	struct arena arena;
 	struct slot *slots;
 	size_t nslots, slots_cap;
-	uint64_t slot_top; /* next guest-physical address for a read-only slot */
+	uint64_t slot_top; /* next guest-physical address for a window */
 	struct monmap mon;
 	dune_gpa_t zero_page;
 	struct dune_vcpu *service; /* makes edits for spaces that no vCPU runs */

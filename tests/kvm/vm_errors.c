@@ -189,6 +189,39 @@ static void slots(void)
 	memset(p, 0x5e, 4 * 4096);
 	CHECK_EQ(guest_read(c, s, BASE), 0x5e5e5e5e5e5e5e5e);
 	guest_write_fault(c, s, BASE, PF_DENIED_WRITE);
+	CHECK(dune_slot_host(guest_vm, dune_gpa(first.v + 4096), false) == p + 4096);
+	CHECK(!dune_slot_host(guest_vm, first, true));
+	CHECK(!dune_slot_host(guest_vm, dune_gpa(0), false));
+	dune_vm_free(s);
+}
+
+/* A window that may be written: both worlds see the same bytes, and each leaf has rights of its own. */
+static void writable_slots(void)
+{
+	char *p = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct dune_space *s = guest_space();
+	dune_gpa_t first, again;
+
+	CHECK(p != MAP_FAILED);
+	CHECK_ERR(dune_slot_add_rw(guest_vm, p, 0, &first), -EINVAL);
+	CHECK_ERR(dune_slot_add_rw(guest_vm, p + 1, 4096, &first), -EINVAL);
+	CHECK_OK(dune_slot_add_rw(guest_vm, p, 4 * 4096, &first));
+	CHECK_OK(dune_slot_add_rw(guest_vm, p + 4096, 4096, &again));
+	CHECK_EQ(again.v, first.v + 4096);
+	/* A read-only window on the same memory is another. */
+	CHECK_OK(dune_slot_add(guest_vm, p, 4096, &again));
+	CHECK_NE(again.v, first.v);
+	CHECK(!dune_slot_host(guest_vm, again, true));
+	CHECK(dune_slot_host(guest_vm, dune_gpa(first.v + 8192), true) == p + 8192);
+	CHECK(!dune_page_host(guest_vm, first));
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE), first, 4096, RW));
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE + 4096), dune_gpa(first.v + 4096), 4096, RO));
+	guest_write(c, s, BASE, 0x1234);
+	CHECK_EQ(*(uint64_t *)p, 0x1234);
+	*(uint64_t *)p = 0x5678;
+	CHECK_EQ(guest_read(c, s, BASE), 0x5678);
+	guest_write_fault(c, s, BASE + 4096, PF_DENIED_WRITE);
+	CHECK_EQ(*(uint64_t *)(p + 4096), 0);
 	dune_vm_free(s);
 }
 
@@ -285,6 +318,7 @@ int main(void)
 	mappings();
 	NOTE("slots");
 	slots();
+	writable_slots();
 	NOTE("clones");
 	clones();
 	NOTE("behind");

@@ -15,8 +15,9 @@ const char *report_call_name(uint64_t nr)
 	return nr == 59 ? "execve" : NULL;
 }
 
-const char *report_describe(uint64_t addr, char *buf, size_t len)
+const char *report_describe(uint64_t addr, unsigned error, char *buf, size_t len)
 {
+	(void)error;
 	if (!description)
 		return NULL;
 	snprintf(buf, len, "%s (%#" PRIx64 ")", description, addr);

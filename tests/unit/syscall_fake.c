@@ -79,6 +79,21 @@ void *dune_page_host(const struct dune_vm *v, dune_gpa_t page)
 	return page.v < FAKE_PAGES * PAGE ? v->arena + page.v : NULL;
 }
 
+/* The last window that was mapped. */
+static struct {
+	unsigned char *host;
+	uint64_t page;
+	bool readonly;
+} window;
+
+void *dune_slot_host(struct dune_vm *v, dune_gpa_t page, bool write)
+{
+	(void)v;
+	if (page.v != window.page || (write && window.readonly))
+		return NULL;
+	return window.host;
+}
+
 dune_gpa_t dune_zero_page(const struct dune_vm *v)
 {
 	return dune_gpa(v->zero);
@@ -242,11 +257,17 @@ void fake_map(uint64_t at, unsigned prot, int fill)
 	add_leaf(&space, at, page.v, prot);
 }
 
-void fake_map_slot(const void *host)
+void fake_map_slot(const void *host, unsigned prot, bool readonly)
 {
 	uint64_t at = (uintptr_t)host & ~(PAGE - 1);
 
-	add_leaf(&space, at, SLOT_BASE + (at & 0xfffff000), DUNE_READ);
+	window.host = (unsigned char *)at;
+	window.page = SLOT_BASE + (at & 0xfffff000);
+	window.readonly = readonly;
+	if (find(&space, at))
+		find(&space, at)->prot = prot;
+	else
+		add_leaf(&space, at, window.page, prot);
 }
 
 void fake_reset(void)

@@ -36,7 +36,7 @@ void fake_reset(void);
 /* A page of its own at `at`. */
 void fake_map(uint64_t at, unsigned prot, int fill);
 /* The page of this process that holds `host`, at its own address, read-only, as a slot shows it. */
-void fake_map_slot(const void *host);
+void fake_map_slot(const void *host, unsigned prot, bool readonly);
 /* The compartment's byte at `at`, as it would see it. Fails the test where nothing is mapped. */
 unsigned char *fake_host(uint64_t at);
 /* The byte of the template that FAKE_COW was made from. */

@@ -408,7 +408,7 @@ static void *goes_on(void *arg)
 	CHECK_OK(pthread_join(*(pthread_t *)arg, NULL));
 	check_reads("file", "inside");
 	/* And the name where the program has it. */
-	fake_map_slot(in_slot);
+	fake_map_slot(in_slot, DUNE_READ, true);
 	CHECK_GE(CALL(__NR_openat, dir, (uintptr_t)in_slot, O_RDONLY), 0);
 	_exit(TEST_PASSED);
 }

@@ -161,13 +161,27 @@ static void slots(void)
 	memset(page_of_host, 0x5a, sizeof(page_of_host));
 	CHECK_ERR(in((uintptr_t)page_of_host, 4),
 		  -EFAULT); /* a host address is nothing without a leaf */
-	fake_map_slot(page_of_host);
+	fake_map_slot(page_of_host, DUNE_READ, true);
 	CHECK_OK(in((uintptr_t)page_of_host, PAGE));
 	CHECK_EQ(buf[0], 0x5a);
 	CHECK_ERR(in((uintptr_t)page_of_host, PAGE + 1), -EFAULT);
 	CHECK_ERR(out((uintptr_t)page_of_host, 1), -EFAULT);
 	CHECK_ERR(spans((uintptr_t)page_of_host, 1, true), -EFAULT);
 	CHECK_EQ(spans((uintptr_t)page_of_host, 1, false), 1);
+	/* A window that may be written, by those whose leaf says so; and one that may not, whatever the leaf says. */
+	fake_map_slot(page_of_host, DUNE_READ, false);
+	CHECK_ERR(out((uintptr_t)page_of_host, 1), -EFAULT);
+	fake_map_slot(page_of_host, DUNE_READ | DUNE_WRITE, true);
+	CHECK_ERR(out((uintptr_t)page_of_host, 1), -EFAULT);
+	CHECK_ERR(spans((uintptr_t)page_of_host, 1, true), -EFAULT);
+	CHECK_EQ(page_of_host[0], 0x5a);
+	fake_map_slot(page_of_host, DUNE_READ | DUNE_WRITE, false);
+	memset(buf, 0x77, sizeof(buf));
+	CHECK_OK(out((uintptr_t)page_of_host + 1, 3));
+	CHECK_EQ(page_of_host[0], 0x5a);
+	CHECK_EQ(page_of_host[3], 0x77);
+	CHECK_EQ(page_of_host[4], 0x5a);
+	CHECK_EQ(spans((uintptr_t)page_of_host, PAGE, true), 1);
 }
 
 static void strings(void)

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tag.h - tagged memory, within the library.  World: host.
+ *
+ *	tag.c         the area, which tags are in it and in use
+ *	tag_create.c  tags made and destroyed
+ *	tag_heap.c    blocks: a jemalloc arena per tag
+ *	tag_policy.c  grants: set-up calls, and what a run holds
+ *	tag_global.c  tagged globals: pages of the program's data
+ *	tag_map.c     a lane's page tables made to say what the policy of its run says
+ *	grant.c       the sorted list of grants in a policy
+ *	tag_calls.c   sthread_malloc() and its like, from the program and from inside
+ *
+ * Tags lie in one area of the process that is the library's for ever, since slots show it to the VM; an address is
+ * the same in both worlds.  A tag that goes leaves nothing behind: its memory is replaced by fresh before the
+ * addresses are given to another one, and what idle lanes still map of it goes first when they next run.
+ *
+ * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  It is a leaf, after
+ * process.lock; no call of jemalloc is made with it held.
+ */
+#ifndef STHREAD_TAG_H
+#define STHREAD_TAG_H
+
+#include <dune.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sthread.h>
+
+#include "checkpoint/image.h"
+#include "sthread/grant.h"
+#include "sthread/hostcall.h"
+#include "sthread/policy.h"
+
+#define TAG_AREA       (1UL << 40)
+#define TAG_AREA_LEAST (1UL << 30)
+#define TAG_CHUNK      (256UL << 20) /* a slot's */
+#define TAG_HUGE       (2UL << 20)
+#define TAG_NAME       32
+
+struct tag_heap;
+
+struct sthread_tag {
+	uint64_t start, len;
+	atomic_uint refs;	/* the area's one, policies */
+	unsigned users;		/* calls under way; tags.lock */
+	bool gone;		/* tags.lock */
+	bool plain;		/* of sthread_map(), or a tagged global: no blocks */
+	dune_gpa_t window;	/* of a tagged global: its slot; else 0 */
+	pthread_mutex_t making; /* the heap is made by whoever needs it first */
+	_Atomic(struct tag_heap *) heap;
+	char name[TAG_NAME];
+};
+
+/* ---- tag.c ---- */
+
+extern struct tags {
+	pthread_mutex_t lock;
+	struct policy *held; /* by runs */
+	uint64_t destroyed;  /* counts tags that went */
+} tags;
+
+/* The area is [base, base+len); once per init.  -ENOMEM. */
+int tags_init(uint64_t base, uint64_t len);
+void tags_fini(void);
+void tags_before_fork(void);
+void tags_after_fork(bool child);
+/* The tag that the handle is, in use until tag_leave(); NULL: it is none of this process. */
+struct sthread_tag *tag_enter(struct sthread_tag *handle);
+/* tags.lock held for these: the tag whose memory `at` is in, or NULL; a place for a new one, with a guard page behind
+ * it (-ENOMEM; -EINVAL: not initialised); and its place is free again. */
+struct sthread_tag *tag_find(uint64_t at);
+int tag_insert(struct sthread_tag *t);
+void tag_delete(struct sthread_tag *t);
+/* The tag whose memory `at` is in, in use. */
+struct sthread_tag *tag_enter_at(uint64_t at);
+void tag_leave(struct sthread_tag *t);
+/*
+ * [at, *end) of a tag, or its beginning, as guest-physical memory: a slot covers it from now on, and *end is where
+ * that slot ends, if that is before.  -ENOMEM.
+ */
+int tag_window(const struct sthread_tag *t, uint64_t at, uint64_t *end, dune_gpa_t *out);
+/* No call finds the tag any more, and the last one has left.  tags.lock held, and let go meanwhile. */
+void tag_retire(struct sthread_tag *t);
+/* For reports: true if `at` is in the area. */
+bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len);
+void tags_count(uint64_t *tags, uint64_t *bytes);
+
+/* ---- tag_global.c ---- */
+
+/* What is tagged now becomes tags, to be kept out of the image; *ranges is the caller's to free.  -ENOMEM. */
+int tagged_init(struct ckpt_range **ranges, size_t *n);
+/* These are gone; keep: what handles there are stays.  tags.lock held. */
+void tagged_forget(bool keep);
+/* tags.lock held. */
+const struct sthread_tag *tagged_find(uint64_t at);
+
+/* ---- tag_policy.c ---- */
+
+/*
+ * A run of this policy begins: what it names stays until policy_release().  -EINVAL: it names a tag that is gone.
+ */
+int policy_hold(const struct policy *p);
+void policy_release(const struct policy *p);
+/* tags.lock held. */
+bool policies_hold(const struct sthread_tag *t);
+
+/* ---- tag_map.c ---- */
+
+struct lane;
+
+/*
+ * The lane's space maps what the policy grants, and of tags nothing else.  The policy is held.  On an error the lane
+ * is of no more use.  -ENOMEM.
+ */
+int tag_map(struct lane *l, const struct policy *p);
+void tag_map_fini(struct lane *l);
+
+/* ---- tag_calls.c ---- */
+
+/* Of a run, which holds the tags of its policy. */
+long tag_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
+
+/* ---- tag_heap.c: all by whoever has entered the tag ---- */
+
+/* errno is left alone; NULL: no room. */
+void *heap_alloc(struct sthread_tag *t, size_t size);
+/* Of a live block only: false, and nothing was done, for any other address. */
+bool heap_free(struct sthread_tag *t, uint64_t at);
+/* 0 and *out; -EINVAL: not a live block; -ENOMEM: it is as it was. */
+int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out);
+uint64_t heap_bytes(const struct sthread_tag *t);
+/* Nobody is in the tag any more. */
+void heap_destroy(struct sthread_tag *t);
+
+#endif

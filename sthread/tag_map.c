@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tag_map.c - what a lane maps of tags is made what the policy of its next run grants.  World: host.
+ *
+ * A lane remembers what it maps.  What an earlier run had and this one has not is unmapped, and rights that differ are
+ * changed, by edits that ring 0 makes before ring 3 is entered; so no run can see a tag, or a right, of another.  That a
+ * tag is gone need not be known here: the run that had it has ended, its memory was replaced, and an address has the
+ * same guest-physical one for ever.  The same policy again costs one comparison.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sthread/internal.h"
+#include "sthread/tag.h"
+
+static unsigned prot_of(const struct grant *g)
+{
+	return DUNE_READ | (g->rights & STHREAD_WRITE ? DUNE_WRITE : 0);
+}
+
+static bool is_that(const struct mapped *m, const struct grant *g)
+{
+	return m->start == g->start && m->len == g->len;
+}
+
+static int unmap(struct lane *l, size_t first, size_t last)
+{
+	uint64_t start = l->mapped[first].start;
+
+	return dune_vm_unmap(l->space, dune_gva(start),
+			     l->mapped[last].start + l->mapped[last].len - start);
+}
+
+/*
+ * What is mapped and not wanted goes; of what stays, rights are made what they should be.  Neighbours that go, go
+ * together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not ours; beside a
+ * tagged global there is.
+ */
+static int drop(struct lane *l, const struct grants *want)
+{
+	size_t first = 0, n = 0, k = 0; /* n neighbours from `first` on are to go */
+	int err = 0;
+
+	for (size_t i = 0; i < l->nmapped && !err; i++) {
+		const struct mapped *m = &l->mapped[i];
+		const struct grant *g;
+		bool stays;
+
+		while (k < want->n && want->list[k].start < m->start)
+			k++;
+		g = k < want->n ? &want->list[k] : NULL;
+		stays = g && is_that(m, g);
+		if (n && (stays || !sthread_is_tagged((void *)l->mapped[first].start) ||
+			  !sthread_is_tagged((void *)m->start))) {
+			err = unmap(l, first, i - 1);
+			n = 0;
+		}
+		if (!stays)
+			first = n++ ? first : i;
+		else if (!err && m->rights != g->rights)
+			err = dune_vm_mprotect(l->space, dune_gva(m->start), m->len, prot_of(g));
+	}
+	return n && !err ? unmap(l, first, l->nmapped - 1) : err;
+}
+
+static int map(struct lane *l, const struct grant *g)
+{
+	uint64_t end = g->start + g->len, next;
+	dune_gpa_t page;
+	int err = 0;
+
+	/* A slot's share at a time. */
+	for (uint64_t at = g->start; at < end && !err; at = next) {
+		next = end;
+		err = tag_window(g->tag, at, &next, &page);
+		if (!err)
+			err = dune_vm_map(l->space, dune_gva(at), page, next - at, prot_of(g));
+	}
+	return err;
+}
+
+static int add(struct lane *l, const struct grants *want)
+{
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < want->n && !err; i++) {
+		while (k < l->nmapped && l->mapped[k].start < want->list[i].start)
+			k++;
+		if (k == l->nmapped || !is_that(&l->mapped[k], &want->list[i]))
+			err = map(l, &want->list[i]);
+	}
+	return err;
+}
+
+int tag_map(struct lane *l, const struct policy *p)
+{
+	const struct grants *want = &p->mem;
+	int err;
+
+	if (l->mem_serial == want->serial)
+		return 0;
+	if (want->n > l->mapped_cap) {
+		struct mapped *list = realloc(l->mapped, want->n * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		l->mapped = list;
+		l->mapped_cap = want->n;
+	}
+	err = drop(l, want);
+	if (!err)
+		err = add(l, want);
+	if (err) {
+		l->lost = true;
+		return err;
+	}
+	for (size_t i = 0; i < want->n; i++)
+		l->mapped[i] = (struct mapped){ want->list[i].start, want->list[i].len,
+						want->list[i].rights };
+	l->nmapped = want->n;
+	l->mem_serial = want->serial;
+	return 0;
+}
+
+void tag_map_fini(struct lane *l)
+{
+	free(l->mapped);
+}
