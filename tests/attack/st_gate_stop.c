@@ -43,12 +43,13 @@ static ssize_t does_nothing(void *trusted, const void *in, size_t in_len, void *
 }
 
 /* Native: calls the gate `trusted`, and goes on when that has ended. */
-static atomic_uint native_done;
+static atomic_uint native_started, native_done;
 static _Atomic ssize_t native_saw;
 
 static ssize_t native_calls(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	(void)in, (void)in_len, (void)out, (void)out_cap;
+	atomic_fetch_add(&native_started, 1);
 	atomic_store(&native_saw, sthread_gate_call(trusted, NULL, 0, NULL, 0));
 	atomic_fetch_add(&native_done, 1);
 	return 0;
@@ -60,7 +61,7 @@ static ssize_t native_sleeps(void *trusted, const void *in, size_t in_len, void 
 	struct timespec t = { 0, 300000000 };
 
 	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
-	atomic_fetch_add(&native_done, 1);
+	atomic_fetch_add(&native_started, 1);
 	CHECK_OK(nanosleep(&t, NULL));
 	atomic_fetch_add(&native_done, 1);
 	return 0;
@@ -90,16 +91,22 @@ ST_FN(has_none)
 
 /* ---- the master ---- */
 
-/* Kills it when it has been in there for a while; how long that took to take effect is bounded. */
-static void killed(const char *where, struct sthread_policy *p, bool waits_first)
+/* When to kill: at once, when it has been in there for a while, when a native gate has begun. */
+enum when { AT_ONCE, LATER, IN_NATIVE };
+
+/* How long it takes to take effect is bounded. */
+static void killed(const char *where, struct sthread_policy *p, enum when when)
 {
+	unsigned before = atomic_load(&native_started);
 	struct sthread *st = st_create(p, asks, NULL);
 	struct sthread_result r;
 	uint64_t start;
 
 	NOTE("killed %s", where);
-	if (waits_first)
+	if (when == LATER)
 		life_nap(60000);
+	if (when == IN_NATIVE)
+		LIFE_UNTIL(atomic_load(&native_started) > before);
 	start = life_now();
 	CHECK_OK(sthread_kill(st));
 	r = st_join(st);
@@ -124,8 +131,8 @@ static void limited(const char *where, struct sthread_policy *p)
 
 static void stopped(const char *where, struct sthread_policy *p)
 {
-	killed(where, p, true);
-	killed(where, p, false);
+	killed(where, p, LATER);
+	killed(where, p, AT_ONCE);
 	limited(where, p);
 	sthread_policy_destroy(p);
 }
@@ -163,7 +170,7 @@ static void in_gates(void)
 static void in_queue(void)
 {
 	struct sthread_gate *busy = GATE(.name = "outer", .fn = spins, .kind = STHREAD_GATE_RECYCLED), *outer;
-	struct sthread_policy *p = gate_policy(busy);
+	struct sthread_policy *p = gate_policy(busy), *q;
 	struct sthread *holder = st_create(p, asks, NULL);
 	struct sthread_result r;
 
@@ -171,10 +178,11 @@ static void in_queue(void)
 	stopped("in a queue", gate_policy(busy));
 	/* Beneath a native gate, which goes on. */
 	outer = GATE(.name = "outer", .fn = native_calls, .native = true, .trusted = busy);
-	atomic_store(&native_done, 0);
 	atomic_store(&native_saw, 0);
-	killed("in a queue, under a native gate", gate_policy(outer), true);
-	CHECK_EQ(atomic_load(&native_done), 1);
+	q = gate_policy(outer);
+	killed("in a queue, under a native gate", q, IN_NATIVE);
+	sthread_policy_destroy(q);
+	CHECK_EQ(atomic_load(&native_done), atomic_load(&native_started));
 	CHECK_EQ(atomic_load(&native_saw), -ECANCELED);
 	CHECK_OK(sthread_kill(holder));
 	r = st_join(holder);
@@ -190,23 +198,21 @@ static void under_native(void)
 			    *outer = GATE(.name = "outer", .fn = native_calls, .native = true, .trusted = inner);
 	struct sthread_policy *p;
 
-	atomic_store(&native_done, 0);
 	p = gate_policy(outer);
-	killed("under a native gate", p, true);
+	killed("under a native gate", p, IN_NATIVE);
 	CHECK_EQ(atomic_load(&native_saw), -ECANCELED);
 	limited("under a native gate", p);
-	CHECK_EQ(atomic_load(&native_done), 3);
+	CHECK_EQ(atomic_load(&native_done), atomic_load(&native_started));
 	sthread_policy_destroy(p);
 	sthread_gate_destroy(outer);
 	sthread_gate_destroy(inner);
 	/* The native function itself is not ended, nor its sleep. */
-	atomic_store(&native_done, 0);
 	outer = GATE(.name = "outer", .fn = native_sleeps, .native = true);
 	p = gate_policy(outer);
-	killed("in a native gate", p, true);
-	CHECK_EQ(atomic_load(&native_done), 2);
+	killed("in a native gate", p, IN_NATIVE);
+	CHECK_EQ(atomic_load(&native_done), atomic_load(&native_started));
 	limited("in a native gate", p);
-	CHECK_EQ(atomic_load(&native_done), 6);
+	CHECK_EQ(atomic_load(&native_done), atomic_load(&native_started));
 	sthread_policy_destroy(p);
 	sthread_gate_destroy(outer);
 }

@@ -11,6 +11,8 @@
 #include "tests/kvm/st_life.h"
 #include "tests/st_gate.h"
 
+#include "sthread/gate.h"
+
 /* ---- gates ------------------------------------------------------------------------------------------------- */
 
 static char global[4096 * 3] = "image";
@@ -351,6 +353,26 @@ static void *calls_waits(void *g)
 	return (void *)word_of(g, NULL, 0);
 }
 
+static bool is_held(struct sthread_gate *g)
+{
+	bool held;
+
+	gate_lock();
+	held = g->holder;
+	gate_unlock();
+	return held;
+}
+
+static bool is_awaited(struct sthread_gate *g)
+{
+	bool awaited;
+
+	gate_lock();
+	awaited = g->queue;
+	gate_unlock();
+	return awaited;
+}
+
 static void destroyed_in_use(void)
 {
 	struct sthread_policy *p = st_policy(), *caller;
@@ -367,12 +389,12 @@ static void destroyed_in_use(void)
 		 .kind = STHREAD_GATE_RECYCLED);
 	caller = gate_policy(g);
 	st = st_create(caller, asks_waits, NULL);
-	LIFE_UNTIL(life_stats().live == 1);
-	life_nap(50000);
-	/* Another waits, a third that is the master's. */
-	later = st_create(caller, asks_waits, NULL);
+	LIFE_UNTIL(is_held(g));
+	/* The master waits, and another compartment. */
 	t = life_thread(calls_waits, g);
-	life_nap(50000);
+	LIFE_UNTIL(is_awaited(g));
+	later = st_create(caller, asks_waits, NULL);
+	life_nap(20000);
 	sthread_gate_destroy(g);
 	sthread_policy_destroy(p);
 	/* The call under way ends as it would; for those in the queue there is no gate any more. */
@@ -434,11 +456,12 @@ static void fini_in_use(void)
 	g = GATE(.name = "waits", .fn = waits, .policy = p, .trusted = (void *)(intptr_t)fd[0],
 		 .kind = STHREAD_GATE_RECYCLED);
 	caller = gate_policy(g);
+	LIFE_UNTIL(life_stats().live == 0); /* those of before have left */
 	for (int i = 0; i < 3; i++) {
 		st[i] = st_create(caller, asks_waits, NULL);
 		t[i] = life_thread(calls_waits, g);
 	}
-	life_nap(50000);
+	LIFE_UNTIL(life_stats().live == 6 && is_held(g));
 	sthread_fini();
 	for (int i = 0; i < 3; i++) {
 		r = st_join(st[i]);
@@ -514,6 +537,6 @@ int main(void)
 		if (!round)
 			was = life_take(LIFE_SIGNAL);
 	}
-	LIFE_SAME(&was, LIFE_SIGNAL, 6);
+	LIFE_SAME(&was, LIFE_SIGNAL, 40); /* stacks and arenas of threads, which the C library keeps */
 	return TEST_PASSED;
 }
