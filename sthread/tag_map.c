@@ -7,6 +7,7 @@
  * tag is gone need not be known here: the run that had it has ended, its memory was replaced, and an address has the
  * same guest-physical one for ever.  The same policy again costs one comparison.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -98,6 +99,7 @@ int tag_map(struct lane *l, const struct policy *p)
 	const struct grants *want = &p->mem;
 	int err;
 
+	assert(!want->n || p->runs); /* whoever starts a run holds its policy first */
 	if (l->mem_serial == want->serial)
 		return 0;
 	if (want->n > l->mapped_cap) {
