@@ -192,6 +192,7 @@ struct sthread_stats {
 	uint64_t vcpus, vcpus_lost, slots;
 	uint64_t image_pages, image_bytes;      /* the checkpoint */
 	unsigned placement;                     /* enum sthread_placement in force */
+	unsigned filtered;                      /* 1: threads of the library run behind a system-call filter */
 };
 /* -EINVAL: not initialised. */
 STHREAD_MUST STHREAD_API int sthread_stats(struct sthread_stats *out);

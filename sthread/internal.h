@@ -124,6 +124,8 @@ struct process {
 	unsigned nidle_lanes, nidle_workers, nworkers;
 	bool dead; /* dead_worker ended last, and is to be joined */
 	pthread_t dead_worker;
+	bool wall;		 /* the kernel has what the second wall needs */
+	atomic_uint unfiltered;	 /* workers in front of which it could not be raised */
 	uint64_t hot[HOT_PAGES]; /* image pages that earlier runs wrote */
 	unsigned nhot;
 
@@ -180,6 +182,7 @@ void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_res
 void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
 
 /* watch.c: wall-clock limits */
+int watch_start(void); /* its thread, which a worker behind the wall cannot make.  -EAGAIN */
 int watch_add(struct lane *l, uint64_t ns);
 void watch_remove(struct lane *l);
 void watch_forked(void);

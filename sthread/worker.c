@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "sthread/internal.h"
+#include "sthread/wall.h"
 
 #define WORKER_STACK (256UL << 10)
 
@@ -115,6 +116,8 @@ static void *worker_main(void *arg)
 	sigfillset(&mask);
 	sigdelset(&mask, process.signal);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	if (process.wall && wall_raise(dune_vm_descriptor(process.vm)))
+		atomic_fetch_add(&process.unfiltered, 1);
 	atomic_store(&w->up, lane_arm(w->lane) ? 2 : 1);
 	futex_wake(&w->up);
 	for (;;) {
@@ -220,6 +223,7 @@ void workers_end_idle(void)
 int sthread_create(struct sthread **out, const struct sthread_policy *policy, void *(*fn)(void *),
 		   void *arg)
 {
+	const struct policy *value;
 	struct sthread *st;
 	struct worker *w;
 	int err, cancel;
@@ -232,11 +236,13 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	if (err)
 		return err;
 	cancel = cancel_hold();
+	value = policy_copy(policy);
 	st = calloc(1, sizeof(*st));
-	if (!st) {
-		err = -ENOMEM;
-		goto out;
-	}
+	err = st ? 0 : -ENOMEM;
+	if (!err && value->limit[STHREAD_LIMIT_WALL_NS] != POLICY_NO_LIMIT)
+		err = watch_start() ? -EAGAIN : 0;
+	if (err)
+		goto no_worker;
 	pthread_mutex_lock(&process.lock);
 	w = process.idle_workers;
 	if (w) {
@@ -247,7 +253,7 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	if (!w && (err = worker_new(&w)))
 		goto no_worker;
 	pthread_mutex_init(&st->lock, NULL);
-	st->policy = policy_copy(policy);
+	st->policy = value;
 	st->fn = fn;
 	st->arg = arg;
 	st->owned = true;
@@ -260,7 +266,7 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	return 0;
 no_worker:
 	free(st);
-out:
+	policy_put(value);
 	process_leave();
 	cancel_release(cancel);
 	return err;
