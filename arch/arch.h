@@ -51,17 +51,18 @@ struct dune_frame;
 void arch_regs_get(const struct kvm_run *run,
 		   struct dune_frame *frame); /* general registers, rip, rsp, rflags */
 void arch_regs_set(struct kvm_run *run, const struct dune_frame *frame, uint64_t rip, uint64_t rsp);
-void arch_regs_sync(struct kvm_run *run, bool fault_address); /* what KVM_RUN is to store */
+void arch_regs_sync(struct kvm_run *run); /* KVM_RUN is to store them, special ones and events, too */
 uint64_t arch_fault_address(const struct kvm_run *run);
-/* A vCPU that a signal took out of ring 3: its next instruction is ring 0's.  Negative errno. */
-int arch_to_ring0(int vcpu_fd);
-/* Is a vCPU that a signal took out in ring 0?  Negative errno. */
-int arch_in_ring0(int vcpu_fd);
 /*
- * Is an exception on its way to the guest, so that the registers must not be changed?  Negative
- * errno.
+ * What follows is of a vCPU that KVM_RUN has just left: no ioctl, so that KVM_RUN stays the only one of a
+ * thread that runs vCPUs.
  */
-int arch_event_pending(int vcpu_fd);
+/* One that a signal took out of ring 3: its next instruction is ring 0's. */
+void arch_to_ring0(struct kvm_run *run);
+/* Is one that a signal took out in ring 0? */
+bool arch_in_ring0(const struct kvm_run *run);
+/* Is an exception on its way to the guest, so that the registers must not be changed? */
+bool arch_event_pending(const struct kvm_run *run);
 
 /*
  * Ring-3 code, position independent, that fits a page: reports rax:rdx = XCR0 and issues a system

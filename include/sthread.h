@@ -406,6 +406,7 @@ struct sthread_stats {
 	uint64_t image_pages, image_bytes;      /* the checkpoint */
 	uint64_t tags, tag_bytes;               /* tags and sthread_map() mappings; bytes of blocks allocated in tags */
 	unsigned placement;                     /* enum sthread_placement in force */
+	unsigned filtered;                      /* 1: threads of the library run behind a system-call filter */
 };
 /* -EINVAL: not initialised. */
 STHREAD_MUST STHREAD_API int sthread_stats(struct sthread_stats *out);

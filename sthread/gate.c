@@ -56,6 +56,14 @@ int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_con
 	g->fn = cfg->fn;
 	g->trusted = cfg->trusted;
 	g->policy = cfg->native ? NULL : policy_copy(cfg->policy);
+	if (g->policy && (g->policy->limit[STHREAD_LIMIT_WALL_NS] != POLICY_NO_LIMIT ||
+			  g->policy->limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT) &&
+	    watch_start()) {
+		policy_put(g->policy);
+		free(g);
+		err = -EAGAIN;
+		goto out;
+	}
 	g->kind = cfg->kind;
 	g->native = cfg->native;
 	g->after = cfg->after ? gate_get((struct sthread_gate *)cfg->after) : NULL;

@@ -156,6 +156,8 @@ struct process {
 	unsigned nidle_lanes, nidle_workers, nworkers;
 	bool dead; /* dead_worker ended last, and is to be joined */
 	pthread_t dead_worker;
+	bool wall;		 /* the kernel has what the second wall needs */
+	atomic_uint unfiltered;	 /* workers in front of which it could not be raised */
 	uint64_t hot[HOT_PAGES]; /* image pages that earlier runs wrote */
 	unsigned nhot;
 
@@ -237,6 +239,7 @@ void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_res
 void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
 
 /* watch.c: limits of time, in nanoseconds from now; POLICY_NO_LIMIT: none */
+int watch_start(void); /* its thread, which a worker behind the wall cannot make.  -EAGAIN */
 int watch_add(struct lane *l, uint64_t wall, uint64_t cpu); /* -EAGAIN: no thread */
 void watch_remove(struct lane *l);
 /* How much the run that is on the list has used. */

@@ -17,6 +17,7 @@
 #include "sthread/report.h"
 #include "sthread/tag.h"
 #include "sthread/unwind.h"
+#include "sthread/wall.h"
 
 #define SPARE_DESCRIPTORS 12
 #define PF_EXITING	  0x4u /* of the kernel, in /proc/PID/stat */
@@ -266,6 +267,8 @@ static int do_init(const struct sthread_config *cfg)
 	process.generation++;
 	process.cloned = false;
 	process.nhot = 0;
+	process.wall = wall_possible();
+	process.unfiltered = 0;
 	process.created = process.calls = process.recycled = process.cold = process.syscalls = 0;
 	process.faulted = process.killed = process.denied = process.limited = 0;
 	process.gate_calls = process.gate_faults = process.gate_denied = 0;

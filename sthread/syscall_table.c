@@ -4,8 +4,8 @@
  * World: host.
  *
  * To add a call: its name to CALLS, an entry here, its check and perform functions in the sys_*.c
- * they belong to, a test beside those in tests/unit/syscall_*.c, and a line in
- * man/sthread_syscalls.7.
+ * they belong to, a test beside those in tests/unit/syscall_*.c, a line in
+ * man/sthread_syscalls.7, and its host calls to wall_calls.c.
  */
 #include "sthread/sys_calls.h"
 

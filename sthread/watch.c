@@ -110,6 +110,16 @@ static int start(void)
 	return err;
 }
 
+int watch_start(void)
+{
+	int err;
+
+	pthread_mutex_lock(&watch.lock);
+	err = start();
+	pthread_mutex_unlock(&watch.lock);
+	return err;
+}
+
 int watch_add(struct lane *l, uint64_t wall, uint64_t cpu)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);

@@ -12,6 +12,7 @@
 #include "sthread/futex.h"
 #include "sthread/internal.h"
 #include "sthread/tag.h"
+#include "sthread/wall.h"
 
 #define WORKER_STACK (256UL << 10)
 
@@ -109,6 +110,8 @@ static void *worker_main(void *arg)
 	sigfillset(&mask);
 	sigdelset(&mask, process.signal);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	if (process.wall && wall_raise(dune_vm_descriptor(process.vm)))
+		atomic_fetch_add(&process.unfiltered, 1);
 	atomic_store(&w->up, lane_arm(w->lane) ? 2 : 1);
 	futex_wake(&w->up);
 	for (;;) {
@@ -214,6 +217,7 @@ void workers_end_idle(void)
 int sthread_create(struct sthread **out, const struct sthread_policy *policy, void *(*fn)(void *),
 		   void *arg)
 {
+	const struct policy *value;
 	struct sthread *st;
 	struct worker *w;
 	int err, cancel;
@@ -226,13 +230,14 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	if (err)
 		return err;
 	cancel = cancel_hold();
+	value = policy_copy(policy);
 	st = calloc(1, sizeof(*st));
-	if (!st) {
-		err = -ENOMEM;
-		goto out;
-	}
-	st->policy = policy_copy(policy);
-	err = policy_hold(st->policy);
+	err = st ? 0 : -ENOMEM;
+	if (!err && (value->limit[STHREAD_LIMIT_WALL_NS] != POLICY_NO_LIMIT ||
+		     value->limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT))
+		err = watch_start() ? -EAGAIN : 0;
+	if (!err)
+		err = policy_hold(value);
 	if (err)
 		goto no_hold;
 	pthread_mutex_lock(&process.lock);
@@ -245,6 +250,7 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	if (!w && (err = worker_new(&w)))
 		goto no_worker;
 	pthread_mutex_init(&st->lock, NULL);
+	st->policy = value;
 	st->fn = fn;
 	st->arg = arg;
 	st->owned = true;
@@ -256,11 +262,10 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	cancel_release(cancel);
 	return 0;
 no_worker:
-	policy_release(st->policy);
+	policy_release(value);
 no_hold:
-	policy_put(st->policy);
 	free(st);
-out:
+	policy_put(value);
 	process_leave();
 	cancel_release(cancel);
 	return err;

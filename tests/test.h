@@ -50,6 +50,9 @@ test_fail(const char *file, int line, const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	fflush(stderr);
+#ifdef TEST_FUZZ
+	abort(); /* libFuzzer keeps the input */
+#endif
 	_exit(TEST_FAILED);
 }
 

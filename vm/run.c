@@ -92,18 +92,18 @@ static enum left enter(struct dune_vcpu *c)
 			break;
 		if (errno == EFAULT) {
 			arch_regs_get(c->run, &now);
-			return in_monitor(now.rip) || arch_event_pending(c->fd) ? LEFT_LOST :
-										  LEFT_BUS;
+			return in_monitor(now.rip) || arch_event_pending(c->run) ? LEFT_LOST :
+										   LEFT_BUS;
 		}
 		if (errno != EINTR || again++ > 10000)
 			return LEFT_LOST;
 		__atomic_store_n(&c->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		arch_regs_get(c->run, &now);
-		if (!arch_event_pending(c->fd)) {
+		if (!arch_event_pending(c->run)) {
 			if (!in_monitor(now.rip))
 				return LEFT_RING3;
 			if (now.rip >= h->restore && now.rip <= h->resume &&
-			    arch_in_ring0(c->fd) > 0)
+			    arch_in_ring0(c->run))
 				return LEFT_RESTORE;
 		}
 		/* mon->kick makes the monitor leave before ring 3; a stub leaves anyway. */
@@ -111,7 +111,7 @@ static enum left enter(struct dune_vcpu *c)
 	}
 	arch_regs_get(c->run, &now);
 	if (c->run->exit_reason == KVM_EXIT_EXCEPTION && !in_monitor(now.rip) &&
-	    !arch_event_pending(c->fd))
+	    !arch_event_pending(c->run))
 		return LEFT_EXCEPTION;
 	if (c->run->exit_reason != KVM_EXIT_IO || c->run->io.port != MON_PORT ||
 	    !in_monitor(now.rip))
@@ -200,8 +200,7 @@ static bool collect(struct dune_vcpu *c, enum left how, struct dune_frame *f)
 		 * The next entry begins in the monitor: with ring 3's privilege it would only
 		 * fault.
 		 */
-		if (arch_to_ring0(c->fd))
-			return false;
+		arch_to_ring0(c->run);
 		break;
 	case LEFT_RESTORE:
 		/*

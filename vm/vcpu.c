@@ -60,7 +60,7 @@ int vcpu_new(struct dune_vm *vm, struct dune_vcpu **out)
 	};
 	if ((err = arch_vcpu_setup(c->fd, &setup)))
 		goto fail;
-	arch_regs_sync(c->run, !c->ring0);
+	arch_regs_sync(c->run);
 	c->cr3 = setup.cr3;
 	c->syscall_entry = setup.syscall_entry;
 	c->mon->syscall_fault = vm->info.syscall_faults ? setup.syscall_entry : 0;

@@ -31,7 +31,7 @@ static int check_capabilities(struct dune_vm *vm)
 		int cap, least;
 	} needed[] = {
 		{ KVM_CAP_USER_MEMORY, 1 },	{ KVM_CAP_READONLY_MEM, 1 },
-		{ KVM_CAP_IMMEDIATE_EXIT, 1 },	{ KVM_CAP_SYNC_REGS, 3 },
+		{ KVM_CAP_IMMEDIATE_EXIT, 1 },	{ KVM_CAP_SYNC_REGS, 7 },
 		{ KVM_CAP_VCPU_ATTRIBUTES, 1 }, { KVM_CAP_NR_MEMSLOTS, 512 },
 	};
 	int n;
@@ -196,6 +196,11 @@ static int start(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	if (cfg->placement == DUNE_PLACE_RING0 || (cfg->placement == DUNE_PLACE_AUTO && fast))
 		vm->info.placement = DUNE_PLACE_RING0;
 	return 0;
+}
+
+int dune_vm_descriptor(const struct dune_vm *vm)
+{
+	return vm->vm_fd;
 }
 
 int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)

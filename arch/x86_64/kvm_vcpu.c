@@ -194,9 +194,9 @@ int arch_vcpu_setup(int fd, const struct arch_vcpu_setup *s)
 	return err ? err : set_tsc(fd);
 }
 
-void arch_regs_sync(struct kvm_run *run, bool fault_address)
+void arch_regs_sync(struct kvm_run *run)
 {
-	run->kvm_valid_regs = KVM_SYNC_X86_REGS | (fault_address ? KVM_SYNC_X86_SREGS : 0);
+	run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
 }
 
 uint64_t arch_fault_address(const struct kvm_run *run)
@@ -231,33 +231,25 @@ void arch_regs_set(struct kvm_run *run, const struct dune_frame *frame, uint64_t
 	r->rip = rip;
 	r->rsp = rsp;
 	r->rflags = FLAGS_FIXED;
-	run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 }
 
-int arch_to_ring0(int fd)
+void arch_to_ring0(struct kvm_run *run)
 {
-	struct kvm_sregs sregs;
-
-	if (ioctl(fd, KVM_GET_SREGS, &sregs) < 0)
-		return -errno;
-	sregs.cs = ring0_code;
-	sregs.ss = ring0_data;
-	return ioctl(fd, KVM_SET_SREGS, &sregs) < 0 ? -errno : 0;
+	run->s.regs.sregs.cs = ring0_code;
+	run->s.regs.sregs.ss = ring0_data;
+	run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
 }
 
-int arch_in_ring0(int fd)
+bool arch_in_ring0(const struct kvm_run *run)
 {
-	struct kvm_sregs sregs;
-
-	return ioctl(fd, KVM_GET_SREGS, &sregs) < 0 ? -errno : (sregs.cs.selector & 3) == 0;
+	return (run->s.regs.sregs.cs.selector & 3) == 0;
 }
 
-int arch_event_pending(int fd)
+bool arch_event_pending(const struct kvm_run *run)
 {
-	struct kvm_vcpu_events e;
+	const struct kvm_vcpu_events *e = &run->s.regs.events;
 
-	if (ioctl(fd, KVM_GET_VCPU_EVENTS, &e) < 0)
-		return -errno;
-	return e.exception.injected || e.exception.pending || e.interrupt.injected ||
-	       e.nmi.injected || e.nmi.pending;
+	return e->exception.injected || e->exception.pending || e->interrupt.injected ||
+	       e->nmi.injected || e->nmi.pending;
 }

@@ -3,6 +3,8 @@
  * st_life_stats.c - the figures are true: each counts what it says, by exactly what was done, and a warm run costs one
  * world switch.  World: host; what is marked runs inside.
  */
+#include <dirent.h>
+
 #include "tests/kvm/st_life.h"
 
 /* ---- inside ------------------------------------------------------------------------------------------------ */
@@ -206,6 +208,42 @@ static void machine(void)
 	     s.image_pages, s.table_pages, s.slots);
 }
 
+/* The threads of the library that run compartments are filtered, the program's own is not; as the figure says. */
+static void second_wall(void)
+{
+	struct sthread_stats s = life_stats();
+	struct sthread_result r = st_run(NULL, nothing, NULL);
+	unsigned filtered = 0, threads = 0;
+	DIR *d = opendir("/proc/self/task");
+
+	ST_RETURNED(&r, NULL);
+	CHECK(d);
+	for (struct dirent *e; (e = readdir(d));) {
+		char path[300], line[128];
+		FILE *f;
+		int mode;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", e->d_name);
+		f = fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f)) {
+			if (sscanf(line, "Seccomp: %d", &mode) != 1)
+				continue;
+			threads++;
+			filtered += mode == 2;
+			CHECK_MSG(mode != 2 || atoi(e->d_name) != getpid(), "the program's own thread is filtered");
+		}
+		if (f)
+			fclose(f);
+	}
+	closedir(d);
+	if (!threads)
+		return; /* a kernel without seccomp */
+	CHECK_EQ(s.filtered, 1);
+	CHECK(filtered >= 1 && filtered < threads);
+}
+
 int main(void)
 {
 	for (int i = 0; i < 2; i++) {
@@ -216,6 +254,7 @@ int main(void)
 		system_calls();
 		faults();
 		live();
+		second_wall();
 		sthread_fini();
 	}
 	return TEST_PASSED;

@@ -16,6 +16,7 @@ for f in unit/* kvm/* attack/* stress/* fuzz/* httpd/*; do
     name=${name%.*}
     grep -q "^ *\['$suite', '$name'," meson.build && continue
     grep -q "'tests/$f'" meson.build && continue # part of another test
+    [ "$suite" = fuzz ] && grep -q "^all='.*\<$name\>.*'" ../scripts/fuzz && continue # a libFuzzer target
     echo "tests/$f is not named in tests/meson.build"
     status=1
 done

@@ -405,7 +405,9 @@ int main(void)
 	ppolls();
 	epolls();
 	epoll_closed();
+	fake_direct(true); /* the one that is signalled is this thread */
 	revoked_while_waiting();
+	fake_direct(false);
 	sys_ctx_fini(&fake_ctx);
 	CHECK_EQ(fd_objects(), 0);
 	return TEST_PASSED;

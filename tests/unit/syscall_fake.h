@@ -59,6 +59,11 @@ extern atomic_bool fake_stop;
 /* Begins a run with the policy; ends the one before. */
 void fake_begin(const struct sthread_policy *p);
 void fake_end(void);
+/*
+ * Calls are made on a thread of their own behind the filter of workers, or (direct) on the calling one, as with
+ * sthread_call(): where the thread matters, for its signals or its descriptor table.
+ */
+void fake_direct(bool direct);
 /* A system call that returns. */
 #define CALL(nr, ...) fake_call((nr), (const uint64_t[6]){ __VA_ARGS__ })
 long fake_call(long nr, const uint64_t arg[6]);

@@ -145,6 +145,7 @@ static void devices(void)
 	uint64_t count = 0;
 	sigset_t before, after;
 
+	fake_direct(true);
 	pthread_sigmask(SIG_BLOCK, NULL, &before);
 	with(zero, STHREAD_FD_ALL);
 	memset(fake_host(BUF), 0xff, 16);
@@ -154,6 +155,7 @@ static void devices(void)
 	CHECK_EQ(CALL(__NR_write, zero, BUF, 8), 8);
 	pthread_sigmask(SIG_BLOCK, NULL, &after);
 	CHECK_MEM(&before, &after, 8);
+	fake_direct(false);
 	with(event, STHREAD_FD_ALL);
 	CHECK_EQ(CALL(__NR_read, event, BUF, 8), 8);
 	memcpy(&count, fake_host(BUF), 8);
@@ -534,8 +536,10 @@ int main(void)
 	cow();
 	devices();
 	vectors();
+	fake_direct(true); /* the caller's signals */
 	no_signals();
 	no_late_signal();
+	fake_direct(false);
 	append_only();
 	counted();
 	message();

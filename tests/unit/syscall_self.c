@@ -253,6 +253,7 @@ static struct pest pest_start(int times, bool kill_it)
 {
 	static struct pest p;
 
+	fake_direct(true); /* the victim is this thread */
 	p = (struct pest){ .victim = pthread_self(), .times = times, .kill = kill_it };
 	CHECK_OK(pthread_create(&p.self, NULL, pester, &p));
 	return p;
@@ -262,6 +263,7 @@ static void pest_end(struct pest *p)
 {
 	CHECK_OK(pthread_join(p->self, NULL));
 	atomic_store(&fake_stop, false);
+	fake_direct(false);
 }
 
 static void sleeping(void)
