@@ -348,11 +348,12 @@ static void check_stack(char **argv, bool environment)
 	uint8_t random[16];
 	char name[256];
 	unsigned prot;
-	int here = 0;
+	/* Not the address of a variable: a sanitizer may keep those elsewhere. */
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 
-	CHECK_MSG(!fake_page(vm, (uintptr_t)&here & ~(PAGE - 1), &prot) ||
-			  ((uintptr_t)&here ^ argc_at) < PAGE,
-		  "the stack at %p is there (%x), below argc at 0x%" PRIx64, (void *)&here, prot, argc_at);
+	CHECK_MSG(!fake_page(vm, here & ~(PAGE - 1), &prot) || (here ^ argc_at) < PAGE,
+		  "the stack at 0x%" PRIxPTR " is there (%x), below argc at 0x%" PRIx64, here, prot,
+		  argc_at);
 	at = argc_at & ~(PAGE - 1);
 	CHECK(!fake_page(vm, at - PAGE, &prot));
 	for (; at < argc_at; at += 8) {
