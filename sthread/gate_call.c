@@ -201,6 +201,8 @@ static bool rights_ok(uint64_t rights)
 long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
 {
 	const struct fd_entry *e;
+	struct fd_object *obj;
+	int err;
 
 	if (!l->serves || !l->serves->caller || !rights_ok(rights))
 		return -EINVAL;
@@ -209,7 +211,12 @@ long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
 		return -EBADF;
 	if (rights & ~(uint64_t)e->rights)
 		return -EPERM;
-	return give(l->serves, fd_object_get(e->obj), (unsigned)rights, e->dir);
+	/* An epoll set refers to numbers of the gate's own table. */
+	if (e->obj->kind == FD_EPOLL)
+		return -EINVAL;
+	/* An object of its own: closing the number leaves the epoll sets that it is in, and no other. */
+	err = fd_object_again(e->obj, &obj);
+	return err ? err : give(l->serves, obj, (unsigned)rights, e->dir);
 }
 
 /* ---- the public calls ---- */

@@ -214,6 +214,14 @@ struct gate_call *gate_current(void)
 	return current;
 }
 
+bool gate_serves(const struct lane *l)
+{
+	for (const struct gate_call *c = current; c; c = c->up)
+		if (c->caller == l)
+			return true;
+	return false;
+}
+
 static void invoke(void *arg)
 {
 	struct gate_call *c = arg, *before = current;

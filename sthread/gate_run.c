@@ -77,7 +77,7 @@ static int begin(const struct gate_call *c, struct lane *l, bool again)
 	if (again) {
 		l->ctx.own_thread = own_thread;
 		sys_again(&l->ctx);
-		wipe(l, process.message_low, out_at(c) + c->out_cap);
+		wipe(l, process.message_low, process.message_low + MESSAGE_SIZE);
 		wipe(l, process.stack_low, process.stack_top - STACK_TOP_RESERVED);
 		return 0;
 	}
@@ -177,12 +177,15 @@ static int attach(struct gate_call *c, struct lane *l)
 	sigset_t ours;
 	int err = 0;
 
-	if (c->caller)
+	if (c->caller) {
 		l->signals = c->caller->signals ? c->caller->signals : c->caller;
-	else if ((err = lane_arm(l)))
+		l->cpu_clock = l->signals->cpu_clock;
+	} else if ((err = lane_arm(l))) {
 		return err;
+	}
 	if (c->stopper && !lane_link_callee(c->stopper, l)) {
 		l->signals = NULL;
+		lane_disarm(l);
 		return -ECANCELED;
 	}
 	sigemptyset(&ours);

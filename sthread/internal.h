@@ -67,7 +67,7 @@ struct lane {
 	struct dune_space *space;
 	struct sys_ctx ctx;
 	void *seed[CKPT_SEEDS]; /* host addresses */
-	const struct policy *holds; /* from lane_begin() to lane_end(): its tags are not destroyed */
+	const struct policy *holds; /* from lane_begin() to lane_end(): its tags are not destroyed; referenced */
 	bool used;		/* has run before */
 	bool dirty;		/* a run began, and was not cleaned up */
 	bool lost;		/* its vCPU failed */
@@ -124,6 +124,7 @@ struct sthread {
 	pthread_mutex_t lock; /* guards lane, killed, owned */
 	struct lane *lane;    /* while it runs */
 	bool killed;
+	uint64_t revoking; /* the open file that is being taken back; lock */
 	bool owned;	/* neither joined nor detached */
 	unsigned forks; /* process.forks when it was made: in a child it is the parent's */
 	struct sthread_result result;
@@ -214,6 +215,8 @@ int lane_begin(struct lane *l, const struct policy *policy, bool own_thread);
 int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *st,
 	       struct sthread_result *result);
 void lane_end(struct lane *l);
+/* What the policy names may be destroyed, from now on: part of the end, also of one that never came. */
+void lane_let_go(struct lane *l);
 /*
  * From here to lane_unlink_callee(), what stops the caller stops the callee.  False: the caller is
  * being stopped already, and nothing is linked.
@@ -223,16 +226,19 @@ void lane_unlink_callee(struct lane *caller);
 /* Puts the lane back to the beginning.  False: it is of no more use. */
 bool lane_clean(struct lane *l);
 /*
- * Make the lane's run, if there is one, end.  wait: returns when it has taken notice; else signals
- * once.
+ * Makes the lane's run, if there is one, end.  True: it has not taken notice yet; then again, with
+ * naps between.
  */
-void lane_stop(struct lane *l, enum stop_reason reason, bool wait);
+bool lane_stop(struct lane *l, enum stop_reason reason);
 
 /*
- * Makes the lane's run give up what it holds of an open file (fd_object.file); returns when it did,
- * or has ended.  One at a time: its sthread's lock is held.
+ * Makes the lane's run give up what it holds of the open file that ctx.revoke says.  True: it has not
+ * yet; then again.
  */
-void lane_revoke(struct lane *l, uint64_t file);
+bool lane_revoke(struct lane *l);
+/* Before the next try of either. */
+void lane_nap(struct timespec *nap);
+#define FIRST_NAP { .tv_nsec = 20000 }
 
 /* result.c */
 void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_result *r);

@@ -110,6 +110,7 @@ static void lane_free(struct lane *l)
 {
 	lane_disarm(l);
 	sys_ctx_fini(&l->ctx);
+	lane_let_go(l);
 	free(l->tally);
 	/* First, since the space takes its time: who needs a vCPU meanwhile need not make one. */
 	dune_vcpu_destroy(l->vcpu);

@@ -313,7 +313,7 @@ void sthread_fini(void)
 		if (!atomic_load(&process.live))
 			dune_vm_stop(process.vm);
 		for (struct lane *l = process.lanes; l; l = l->next)
-			lane_stop(l, STOP_KILLED, false);
+			lane_stop(l, STOP_KILLED);
 		/*
 		 * Who runs needs the lock to leave; a signal may have come just before a blocking
 		 * call.

@@ -63,6 +63,12 @@ const struct policy *policy_copy(const struct sthread_policy *p)
 	return v;
 }
 
+const struct policy *policy_get(const struct policy *p)
+{
+	atomic_fetch_add_explicit(&((struct policy *)p)->refs, 1, memory_order_relaxed);
+	return p;
+}
+
 void policy_put(const struct policy *p)
 {
 	struct policy *v = (struct policy *)p;

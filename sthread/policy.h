@@ -64,6 +64,7 @@ struct policy {
  * nothing.  Does not allocate and cannot fail.
  */
 const struct policy *policy_copy(const struct sthread_policy *p);
+const struct policy *policy_get(const struct policy *p); /* one reference more */
 void policy_put(const struct policy *p); /* NULL is fine */
 /* 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it cannot be told. */
 int policy_within(const struct policy *p, const struct policy *of);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "sthread/gate.h"
 #include "sthread/internal.h"
 
 /* What the policy granted under this number; it may have any number inside by now. */
@@ -19,25 +20,38 @@ static uint64_t file_of(const struct policy *p, int fd)
 	return at < p->n && p->grant[at].number == fd ? p->grant[at].obj->file : 0;
 }
 
-/* True: over.  A run that has not begun holds nothing yet, and is about to. */
+/*
+ * True: over.  A run that has not begun holds nothing yet, and is about to.  The lock is held for one
+ * try, so that a kill comes through.
+ */
 static bool take_back(struct sthread *st, uint64_t file, int *err)
 {
 	bool over = true;
 
 	pthread_mutex_lock(&st->lock);
-	if (atomic_load(&st->done))
+	if (atomic_load(&st->done)) {
 		*err = -ESRCH;
-	else if (st->lane)
-		lane_revoke(st->lane, file);
-	else
+	} else if (st->lane && gate_serves(st->lane)) {
+		*err = -EDEADLK;
+	} else if (st->lane && st->revoking && st->revoking != file) {
+		over = false; /* another's comes first */
+	} else if (st->lane) {
+		if (!st->revoking)
+			atomic_store(&st->lane->ctx.revoke, file);
+		st->revoking = file;
+		over = !lane_revoke(st->lane);
+	} else {
 		over = false;
+	}
+	if (over && st->revoking == file)
+		st->revoking = 0;
 	pthread_mutex_unlock(&st->lock);
 	return over;
 }
 
 int sthread_policy_fd_revoke(struct sthread *st, int fd)
 {
-	const struct timespec nap = { .tv_nsec = 100000 };
+	struct timespec nap = FIRST_NAP;
 	int cancel, err = 0;
 	uint64_t file;
 
@@ -50,7 +64,7 @@ int sthread_policy_fd_revoke(struct sthread *st, int fd)
 		return -EBADF;
 	cancel = cancel_hold();
 	while (!take_back(st, file, &err))
-		nanosleep(&nap, NULL);
+		lane_nap(&nap);
 	cancel_release(cancel);
 	return err;
 }

@@ -168,7 +168,7 @@ static void started(struct lane *l, struct sthread *st)
 	killed = st->killed;
 	pthread_mutex_unlock(&st->lock);
 	if (killed)
-		lane_stop(l, STOP_KILLED, false);
+		lane_stop(l, STOP_KILLED);
 }
 
 static void finished(struct lane *l, struct sthread *st)
@@ -231,7 +231,7 @@ int lane_begin(struct lane *l, const struct policy *policy, bool own_thread)
 
 	if (err)
 		return err;
-	l->holds = policy;
+	l->holds = policy_get(policy);
 	l->dirty = true;
 	return begin(l, policy, own_thread);
 }
@@ -278,12 +278,19 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	return 0;
 }
 
+void lane_let_go(struct lane *l)
+{
+	if (!l->holds)
+		return;
+	policy_release(l->holds);
+	policy_put(l->holds);
+	l->holds = NULL;
+}
+
 void lane_end(struct lane *l)
 {
 	sys_done(&l->ctx);
-	if (l->holds)
-		policy_release(l->holds);
-	l->holds = NULL;
+	lane_let_go(l);
 	l->ctx.policy = NULL;
 }
 
@@ -411,43 +418,36 @@ void lane_unlink_callee(struct lane *caller)
 	atomic_store(&callee->reason, STOP_NONE);
 }
 
-void lane_stop(struct lane *l, enum stop_reason reason, bool wait)
+bool lane_stop(struct lane *l, enum stop_reason reason)
 {
-	struct timespec nap = { .tv_nsec = 20000 };
 	bool running;
 
-	for (;;) {
-		pthread_mutex_lock(&l->lock);
-		running = l->running;
-		if (running)
-			stop(l, reason);
-		pthread_mutex_unlock(&l->lock);
-		if (!running || !wait)
-			return;
-		nanosleep(&nap, NULL);
-		if (nap.tv_nsec < 1000000)
-			nap.tv_nsec *= 2;
-	}
+	pthread_mutex_lock(&l->lock);
+	running = l->running;
+	if (running)
+		stop(l, reason);
+	pthread_mutex_unlock(&l->lock);
+	return running;
 }
 
-void lane_revoke(struct lane *l, uint64_t file)
+void lane_nap(struct timespec *nap)
 {
-	struct timespec nap = { .tv_nsec = 20000 };
+	nanosleep(nap, NULL);
+	if (nap->tv_nsec < 1000000)
+		nap->tv_nsec *= 2;
+}
+
+bool lane_revoke(struct lane *l)
+{
 	bool waiting;
 
-	atomic_store(&l->ctx.revoke, file);
-	do {
-		pthread_mutex_lock(&l->lock);
-		waiting = l->running && atomic_load(&l->ctx.revoke);
-		if (waiting) {
-			l->signalled = true;
-			dune_vcpu_kick(l->vcpu);
-			signal_thread(l);
-		}
-		pthread_mutex_unlock(&l->lock);
-		if (waiting)
-			nanosleep(&nap, NULL);
-		if (nap.tv_nsec < 1000000)
-			nap.tv_nsec *= 2;
-	} while (waiting);
+	pthread_mutex_lock(&l->lock);
+	waiting = l->running && atomic_load(&l->ctx.revoke);
+	if (waiting) {
+		l->signalled = true;
+		dune_vcpu_kick(l->vcpu);
+		signal_thread(l);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return waiting;
 }

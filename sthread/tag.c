@@ -246,7 +246,9 @@ void tags_count(uint64_t *count, uint64_t *bytes)
 
 	lock();
 	for (size_t i = 0; i < area.n; i++) {
-		n += !area.list[i]->gone;
+		if (area.list[i]->gone) /* its heap is going */
+			continue;
+		n++;
 		sum += heap_bytes(area.list[i]);
 	}
 	unlock();

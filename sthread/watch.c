@@ -23,7 +23,8 @@ static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(clock, &t);
+	if (clock_gettime(clock, &t)) /* of a thread that is gone */
+		return 0;
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
@@ -45,14 +46,14 @@ static uint64_t look(struct lane *l, uint64_t now)
 	uint64_t at = l->wall.end, used, left, least;
 
 	if (at <= now) {
-		lane_stop(l, STOP_WALL, false);
+		lane_stop(l, STOP_WALL);
 		return now + AGAIN_NS;
 	}
 	if (l->cpu.end == UINT64_MAX)
 		return at;
 	used = clock_ns(l->cpu_clock);
 	if (used >= l->cpu.end) {
-		lane_stop(l, STOP_CPU, false);
+		lane_stop(l, STOP_CPU);
 		return now + AGAIN_NS;
 	}
 	least = used == l->cpu_seen ? REST_NS : LOOK_NS;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "sthread/futex.h"
+#include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 #include "sthread/wall.h"
@@ -312,6 +313,7 @@ int sthread_detach(struct sthread *st)
 
 int sthread_kill(struct sthread *st)
 {
+	struct timespec nap = FIRST_NAP;
 	int cancel;
 
 	if (is_inside())
@@ -321,11 +323,15 @@ int sthread_kill(struct sthread *st)
 	if (atomic_load(&st->done))
 		return -ESRCH;
 	cancel = cancel_hold();
-	pthread_mutex_lock(&st->lock);
-	st->killed = true;
-	if (st->lane)
-		lane_stop(st->lane, STOP_KILLED, true);
-	pthread_mutex_unlock(&st->lock);
+	/* The lock is held for one try: who kills and who revokes need not wait for each other. */
+	for (bool again = true; again;) {
+		pthread_mutex_lock(&st->lock);
+		st->killed = true;
+		again = st->lane && lane_stop(st->lane, STOP_KILLED) && !gate_serves(st->lane);
+		pthread_mutex_unlock(&st->lock);
+		if (again)
+			lane_nap(&nap);
+	}
 	cancel_release(cancel);
 	return 0;
 }

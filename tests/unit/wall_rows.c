@@ -266,6 +266,9 @@ static void by_the_kernel(void)
 	pid_t pid;
 	int status;
 
+#ifdef __SANITIZE_ADDRESS__
+	return; /* it makes calls of its own */
+#endif
 	if (!wall_possible()) {
 		printf("no seccomp: interpreted only\n");
 		return;
