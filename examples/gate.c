@@ -7,6 +7,7 @@
  * server() meets hostile input.  sign() holds the key.  All that goes from one to the other is a message and its
  * signature, so whoever takes over server() can have things signed as long as it runs, and never has the key.
  */
+#define _GNU_SOURCE /* memfd_create() */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
