@@ -67,7 +67,10 @@ static int failed(const char *what, int err)
 	return 1;
 }
 
-/* A secret that appears after the checkpoint, in a file that has no name. */
+/*
+ * A secret that appears after the checkpoint, in a file that has no name.  (A real one is not in the program's text, which
+ * all compartments can read.)
+ */
 static int load_key(void)
 {
 	int fd = memfd_create("key", MFD_CLOEXEC);

@@ -158,7 +158,10 @@ static struct shelf *shelf_new(const struct server *s, tag_t tag)
 	return shelf;
 }
 
-/* The secrets, after the checkpoint. */
+/*
+ * The secrets, after the checkpoint.  A real server reads them from files: what is written here is in the text of the
+ * program, too, and that all compartments can read.
+ */
 static int server_open(struct server *s)
 {
 	s->slate_tag = tag_new();

@@ -40,7 +40,7 @@ static int call(const struct sthread_policy *p, st_fn *fn, void *arg, struct sth
 
 #define sthread_gate_create gate_create
 #define sthread_call	    call
-int serve(void *(*parser)(void *), struct sthread_result *result);
+int serve(const void *loaded_key, void *(*parser)(void *), struct sthread_result *result);
 #include "tests/readme.inc"
 
 int main(void)
@@ -48,7 +48,7 @@ int main(void)
 	struct sthread_result r;
 
 	st_init();
-	CHECK_OK(serve(parses, &r));
+	CHECK_OK(serve("sixteen bytes...", parses, &r));
 	ST_END(&r, STHREAD_RETURNED);
 	CHECK_STR((const char *)r.value, "parsed");
 	sthread_fini();
