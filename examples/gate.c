@@ -7,6 +7,7 @@
  * server() meets hostile input.  sign() holds the key.  All that goes from one to the other is a message and its
  * signature, so whoever takes over server() can have things signed as long as it runs, and never has the key.
  */
+#define _GNU_SOURCE /* memfd_create() */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -66,7 +67,10 @@ static int failed(const char *what, int err)
 	return 1;
 }
 
-/* A secret that appears after the checkpoint, in a file that has no name. */
+/*
+ * A secret that appears after the checkpoint, in a file that has no name.  (A real one is not in the program's text, which
+ * all compartments can read.)
+ */
 static int load_key(void)
 {
 	int fd = memfd_create("key", MFD_CLOEXEC);

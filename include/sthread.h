@@ -294,10 +294,8 @@ STHREAD_MUST STHREAD_API int sthread_fault_format(const struct sthread_result *r
  * Runs fn(arg) in a fresh compartment, concurrently, on a thread of the library.  arg is passed as it is: what it
  * points to is there only if it was at the checkpoint.  The policy is copied.
  * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EIO: the virtual machine has failed; nothing
- * runs any more.  -EINVAL: not initialised, or fn is not executable there.  What the thread of the library finds out too
- * late for that is in the result, as STHREAD_NOT_STARTED.
- * -EAGAIN: no thread, virtual processor or descriptor left.  -ENOMEM.  -EINVAL: not initialised, or fn is not executable
- * there, or the policy names tagged memory that is gone.
+ * runs any more.  -EINVAL: not initialised, or fn is not executable there, or the policy names tagged memory that is
+ * gone.  What the thread of the library finds out too late for that is in the result, as STHREAD_NOT_STARTED.
  */
 STHREAD_MUST STHREAD_API int sthread_create(struct sthread **out, const struct sthread_policy *policy,
 					    void *(*fn)(void *), void *arg);

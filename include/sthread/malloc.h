@@ -52,9 +52,12 @@ static inline void sthread_into_free(void *ptr)
 
 static inline char *sthread_into_strndup(const char *s, size_t most)
 {
-	size_t len = strnlen(s, most);
-	char *copy = (char *)sthread_into_malloc(len + 1);
+	size_t len = 0;
+	char *copy;
 
+	while (len < most && s[len])
+		len++;
+	copy = (char *)sthread_into_malloc(len + 1);
 	if (copy) {
 		memcpy(copy, s, len);
 		copy[len] = '\0';

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Every public function of the headers has a .Nm line in a manual page, and every such line a public function.
+# Every public function of the headers has a .Nm line in a manual page, and every such line a public function; and so
+# has every function and macro of a function's name in <sthread/wedge.h>, in sthread_wedge(3).
 # World: the source tree.
 #
 #   man_covers_api.sh [ROOT]
@@ -45,7 +46,7 @@ for f in $want; do
 done
 for f in $have; do
     case $f in
-    sthread_result | sthread_syscalls) ;; # a structure, and a page of section 7
+    sthread_result | sthread_wedge | sthread_syscalls) ;; # a structure, a header, and a page of section 7
     *)
         if ! echo "$want" | grep -qx "$f"; then
             echo "$f: in man/*.3, but not in the headers" >&2
@@ -54,5 +55,15 @@ for f in $have; do
         ;;
     esac
 done
+
+# Those whose names end in _ are the header's own.
+wedge=$(sed -nE 's/^(STHREAD_MUST )?static inline .*[ *]([a-z_]*[a-z])\(.*/\2/p; s/^#define ([a-z_]*[a-z])\(.*/\1/p' \
+    include/sthread/wedge.h | sort)
+page=$(sed -n 's/^\.Nm \([a-z_]*\).*/\1/p' man/sthread_wedge.3 | grep -vx sthread_wedge | sort)
+if [ "$(echo "$wedge" | wc -l)" -lt 10 ] || [ "$wedge" != "$page" ]; then
+    echo "man/sthread_wedge.3 has:" $page >&2
+    echo "include/sthread/wedge.h has:" $wedge >&2
+    status=1
+fi
 [ $status -ne 0 ] || echo "$count public functions, all documented"
 exit $status
