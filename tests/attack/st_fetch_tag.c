@@ -6,31 +6,24 @@
  */
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "tests/st_gate.h"
+#include "tests/st_race.h"
 
 #define PAGE 4096UL
-#define WORDS 16
 
 /* The tag. */
 struct shared {
-	/* What the other hand does: both values in turn, word by word, to where the first is now. */
-	atomic_uint want, seen;
-	atomic_ulong flips;
-	volatile uint64_t *at;
-	unsigned words;
-	uint64_t good[WORDS], bad[WORDS];
+	struct hand hand;
 	/* Of the master. */
-	unsigned long rounds, sent, delivered;
+	unsigned long sent, delivered;
 	int dir, pipe[2], zero, sender, pair, quiet, readable, foreign;
-	char *secret;	    /* the master's, of no compartment */
-	char *victim;	    /* granted read-only */
+	char *secret; /* the master's, of no compartment */
+	char *victim; /* granted read-only */
 	struct sockaddr_un granted, other;
 	/* The arguments. */
 	_Alignas(64) char path[8];
@@ -50,110 +43,15 @@ struct shared {
 	_Alignas(4096) char message[4096];
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-/* ---- the other hand ---- */
-
-ST_FN(changes)
-{
-	struct shared *s = arg;
-
-	for (;;) {
-		unsigned want = atomic_load(&s->want);
-
-		atomic_store(&s->seen, want);
-		if (!want)
-			continue;
-		for (unsigned i = 0; i < s->words; i++)
-			s->at[i] = s->bad[i];
-		atomic_fetch_add(&s->flips, 1); /* and time for it to be seen */
-		for (unsigned i = 0; i < s->words; i++)
-			s->at[i] = s->good[i];
-		atomic_fetch_add(&s->flips, 1);
-	}
-	return NULL;
-}
-
-/* ---- inside: one race at a time ---- */
-
-struct race {
-	struct shared *s;
-	unsigned long rounds, flips, good, bad;
-	uint64_t until;
-};
-
-static void flipped(struct shared *s, unsigned long more)
-{
-	unsigned long from = atomic_load(&s->flips);
-
-	while (atomic_load(&s->flips) - from < more)
-		;
-}
-
-/* From now on [at, at+len) is changed all the time. */
-static struct race begin(struct shared *s, void *at, const void *good, const void *bad, size_t len)
-{
-	struct race r = { .s = s, .until = now_ns() + 40000000000UL };
-
-	CHECK(len <= sizeof(s->good) && len % 8 == 0 && (uintptr_t)at % 8 == 0);
-	memcpy(at, good, len);
-	memcpy(s->good, good, len);
-	memcpy(s->bad, bad, len);
-	s->at = at;
-	s->words = (unsigned)(len / 8);
-	atomic_store(&s->want, 1);
-	flipped(s, 2);
-	r.flips = atomic_load(&s->flips);
-	return r;
-}
-
-/* For as many rounds as are wanted, and until the call has met both. */
-static bool goes_on(struct race *r)
-{
-	if (r->rounds++ < r->s->rounds || !r->good || !r->bad) {
-		CHECK_MSG(now_ns() < r->until, "%lu good, %lu bad", r->good, r->bad);
-		return true;
-	}
-	return false;
-}
-
-static void ends(struct race *r)
-{
-	struct shared *s = r->s;
-
-	/* The twin: there was a hand at work, so that a second look would have seen another thing. */
-	CHECK_GT(atomic_load(&s->flips), r->flips);
-	atomic_store(&s->want, 0);
-	while (atomic_load(&s->seen))
-		;
-	memcpy((void *)(uintptr_t)s->at, s->good, s->words * 8);
-}
-
-/* One call; its error must be this one. */
-static bool counted(struct race *r, long result, long good, int err)
-{
-	if (result == good) {
-		r->good++;
-		return true;
-	}
-	CHECK_MSG(result == -1 && errno == err, "%ld, errno %d", result, errno);
-	r->bad++;
-	return false;
-}
+/* ---- inside ---- */
 
 /* A path beneath the granted directory, and one out of it. */
 ST_FN(paths)
 {
 	struct shared *s = arg;
-	struct race r = begin(s, s->path, "inside\0", "../out\0", 8);
+	struct race r = race_begin(&s->hand, s->path, "inside\0", "../out\0", 8);
 
-	while (goes_on(&r)) {
+	while (race_goes_on(&r)) {
 		char text[16] = "";
 		int fd = openat(s->dir, s->path, O_RDONLY);
 
@@ -167,7 +65,7 @@ ST_FN(paths)
 		CHECK_EQ(close(fd), 0);
 		r.good++;
 	}
-	ends(&r);
+	race_ends(&r);
 	return NULL;
 }
 
@@ -179,16 +77,16 @@ ST_FN(vectors_to_read)
 	struct race r;
 
 	memset(s->buffer, 'g', 8);
-	r = begin(s, &s->iov, &good, &bad, sizeof(good));
-	while (goes_on(&r)) {
+	r = race_begin(&s->hand, &s->iov, &good, &bad, sizeof(good));
+	while (race_goes_on(&r)) {
 		char text[64];
 
-		if (counted(&r, writev(s->pipe[1], &s->iov, 1), 8, EFAULT)) {
+		if (race_counted(&r, writev(s->pipe[1], &s->iov, 1), 8, EFAULT)) {
 			CHECK_EQ(read(s->pipe[0], text, sizeof(text)), 8);
 			CHECK_MEM(text, "gggggggg", 8);
 		}
 	}
-	ends(&r);
+	race_ends(&r);
 	return NULL;
 }
 
@@ -197,15 +95,15 @@ ST_FN(vectors_to_write)
 {
 	struct shared *s = arg;
 	struct iovec good = { s->buffer, 8 }, bad = { s->victim, 8 };
-	struct race r = begin(s, &s->iov, &good, &bad, sizeof(good));
+	struct race r = race_begin(&s->hand, &s->iov, &good, &bad, sizeof(good));
 
-	while (goes_on(&r)) {
+	while (race_goes_on(&r)) {
 		memset(s->buffer, 'b', 8);
-		if (counted(&r, readv(s->zero, &s->iov, 1), 8, EFAULT))
+		if (race_counted(&r, readv(s->zero, &s->iov, 1), 8, EFAULT))
 			CHECK_EQ(s->buffer[7], 0);
 		CHECK_EQ(*(volatile char *)s->victim, 'v');
 	}
-	ends(&r);
+	race_ends(&r);
 	return NULL;
 }
 
@@ -213,11 +111,12 @@ ST_FN(vectors_to_write)
 ST_FN(addresses)
 {
 	struct shared *s = arg;
-	struct race r = begin(s, &s->to, &s->granted, &s->other, 16);
+	struct race r = race_begin(&s->hand, &s->to, &s->granted, &s->other, 16);
 
-	while (goes_on(&r))
-		counted(&r, sendto(s->sender, "x", 1, 0, (struct sockaddr *)&s->to, 16), 1, EACCES);
-	ends(&r);
+	while (race_goes_on(&r))
+		race_counted(&r, sendto(s->sender, "x", 1, 0, (struct sockaddr *)&s->to, 16), 1,
+			     EACCES);
+	race_ends(&r);
 	s->sent = r.good;
 	return NULL;
 }
@@ -232,11 +131,13 @@ ST_FN(messages)
 	s->control.head = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
 	memcpy(CMSG_DATA(&s->control.head), &s->zero, sizeof(int));
 	s->msg_iov = (struct iovec){ s->buffer, 1 };
-	s->msg = (struct msghdr){ .msg_iov = &s->msg_iov, .msg_iovlen = 1, .msg_control = &s->control };
-	r = begin(s, &s->msg.msg_controllen, &none, &some, sizeof(none));
-	while (goes_on(&r))
-		counted(&r, sendmsg(s->pair, &s->msg, 0), 1, EINVAL);
-	ends(&r);
+	s->msg = (struct msghdr){ .msg_iov = &s->msg_iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &s->control };
+	r = race_begin(&s->hand, &s->msg.msg_controllen, &none, &some, sizeof(none));
+	while (race_goes_on(&r))
+		race_counted(&r, sendmsg(s->pair, &s->msg, 0), 1, EINVAL);
+	race_ends(&r);
 	s->sent = r.good;
 	return NULL;
 }
@@ -252,8 +153,8 @@ ST_FN(polls)
 	CHECK_EQ(poll(&twin, 1, 0), 1);
 	CHECK_EQ(twin.revents, POLLIN);
 	s->poll.fd.events = POLLIN;
-	r = begin(s, &s->poll, good, bad, sizeof(good));
-	while (goes_on(&r)) {
+	r = race_begin(&s->hand, &s->poll, good, bad, sizeof(good));
+	while (race_goes_on(&r)) {
 		int n = poll(&s->poll.fd, 1, 0);
 
 		CHECK(n == 0 || n == 1);
@@ -261,7 +162,7 @@ ST_FN(polls)
 		r.good += !n;
 		r.bad += n;
 	}
-	ends(&r);
+	race_ends(&r);
 	return NULL;
 }
 
@@ -270,19 +171,19 @@ ST_FN(gates)
 {
 	static const char *const name[] = { "fresh", "recycled", "native" };
 	struct shared *s = arg;
-	uint64_t good[WORDS], bad[WORDS];
+	uint64_t good[RACE_WORDS], bad[RACE_WORDS];
 
 	memset(good, 'g', sizeof(good));
 	memset(bad, 'b', sizeof(bad));
 	for (int i = 0; i < 3; i++) {
-		struct race r = begin(s, s->message + 2048, good, bad, sizeof(good));
+		struct race r = race_begin(&s->hand, s->message + 2048, good, bad, sizeof(good));
 
-		while (goes_on(&r)) {
-			r.good += s->at[0] == good[0];
-			r.bad += s->at[0] == bad[0];
+		while (race_goes_on(&r)) {
+			r.good += *(volatile uint64_t *)(s->message + 2048) == good[0];
+			r.bad += *(volatile uint64_t *)(s->message + 2048) == bad[0];
 			CHECK_EQ(gate_ask(name[i], s->message, PAGE, NULL, 0), 0);
 		}
-		ends(&r);
+		race_ends(&r);
 	}
 	return NULL;
 }
@@ -321,7 +222,8 @@ static int bound(struct sockaddr_un *a, char which)
 
 	/* Eight bytes of name, so that the address is two words and has an end. */
 	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, "sthr-%07d%c", (int)getpid() % 10000000, which);
+	snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, "sthr-%07d%c", (int)getpid() % 10000000,
+		 which);
 	CHECK_OK(bind(fd, (struct sockaddr *)a, 16));
 	return fd;
 }
@@ -336,7 +238,9 @@ static void *takes(void *fd)
 		} control;
 		char c;
 		struct iovec iov = { &c, 1 };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+		struct msghdr m = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = &control,
 				    .msg_controllen = sizeof(control) };
 
 		CHECK_EQ(recvmsg((int)(intptr_t)fd, &m, 0), 1);
@@ -369,7 +273,8 @@ static struct sthread_policy *policy(struct sthread_tag *t, struct sthread_tag *
 
 	CHECK_OK(sthread_policy_tag(p, t, STHREAD_WRITE));
 	CHECK_OK(sthread_policy_tag(p, read_only, STHREAD_READ));
-	CHECK_OK(sthread_policy_connect(p, (const struct sockaddr *)&s->granted, 16, STHREAD_EXACT));
+	CHECK_OK(
+		sthread_policy_connect(p, (const struct sockaddr *)&s->granted, 16, STHREAD_EXACT));
 	for (int i = 0; i < 3; i++)
 		CHECK_OK(sthread_policy_gate(p, gate[i]));
 	st_grant_dir(p, s->dir, STHREAD_FD_READ | STHREAD_FD_STAT);
@@ -386,10 +291,11 @@ static struct sthread_policy *policy(struct sthread_tag *t, struct sthread_tag *
 int main(void)
 {
 	char top[] = "/tmp/st_fetch_XXXXXX", in[64], c;
+	struct timeval patience = { .tv_sec = 20 };
 	int quiet[2], readable[2], foreign[2], pair[2], granted, other, out;
 	struct sthread_tag *t, *read_only;
 	struct sthread_policy *p, *only_tag;
-	struct sthread *hand;
+	struct sthread *other_hand;
 	struct sthread_result r;
 
 	st_init();
@@ -401,7 +307,7 @@ int main(void)
 	CHECK_OK(sthread_tag_create(&read_only, "victim", PAGE));
 	shared = sthread_tag_start(t);
 	CHECK(sizeof(*shared) <= 2 * PAGE);
-	shared->rounds = test_scale(1000);
+	shared->hand.rounds = test_scale(1000);
 	shared->secret = malloc(1 << 20);
 	strcpy(shared->secret, "secret");
 	shared->victim = sthread_tag_start(read_only);
@@ -418,6 +324,8 @@ int main(void)
 	granted = bound(&shared->granted, 'a');
 	other = bound(&shared->other, 'b');
 	shared->sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+	/* What goes astray is not taken by anybody: a failure rather than a wait. */
+	CHECK_OK(setsockopt(shared->sender, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)));
 	CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
 	shared->pair = pair[0];
 	gate[0] = GATE(.name = "fresh", .fn = looks_twice);
@@ -426,7 +334,7 @@ int main(void)
 	p = policy(t, read_only);
 	only_tag = st_policy();
 	CHECK_OK(sthread_policy_tag(only_tag, t, STHREAD_WRITE));
-	hand = st_create(only_tag, changes, shared);
+	other_hand = st_create(only_tag, hand_changes, &shared->hand);
 
 	NOTE("paths");
 	ST_PASSES(p, paths, shared);
@@ -441,11 +349,11 @@ int main(void)
 	NOTE("poll");
 	ST_PASSES(p, polls, shared);
 	NOTE("gates");
-	shared->rounds = shared->rounds / 10 + 3;
+	shared->hand.rounds = shared->hand.rounds / 10 + 3;
 	ST_PASSES(p, gates, shared);
 
-	CHECK_OK(sthread_kill(hand));
-	r = st_join(hand);
+	CHECK_OK(sthread_kill(other_hand));
+	r = st_join(other_hand);
 	ST_END(&r, STHREAD_KILLED);
 	CHECK_STR(shared->secret, "secret");
 	st_others_live();
