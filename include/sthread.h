@@ -312,6 +312,12 @@ STHREAD_MUST STHREAD_API int sthread_join(struct sthread *st, struct sthread_res
 STHREAD_MUST STHREAD_API int sthread_kill(struct sthread *st);
 /* Nobody will join it.  The handle is gone. */
 STHREAD_MUST STHREAD_API int sthread_detach(struct sthread *st);
+/*
+ * Inside, too: a compartment makes policies and sthreads of its own, with rights that it has.
+ */
+#define STHREAD_NEST_DEPTH 8            /* sthreads within sthreads beneath one of the master's */
+#define STHREAD_NEST_LIVE 64            /* not joined, beneath one of the master's, of all depths */
+#define STHREAD_NEST_POLICIES 64        /* of one run */
 /* Inside: ends the compartment with a value, from any depth.  Outside: pthread_exit(). */
 STHREAD_API void sthread_exit(void *value) __attribute__((noreturn));
 /* Inside: true. */

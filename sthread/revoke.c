@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "sthread/internal.h"
+#include "sthread/nest.h"
 
 /* What the policy granted under this number; it may have any number inside by now. */
 static uint64_t file_of(const struct policy *p, int fd)
@@ -27,18 +28,29 @@ static bool take_back(struct sthread *st, uint64_t file, int *err)
 	pthread_mutex_lock(&st->lock);
 	if (atomic_load(&st->done))
 		*err = -ESRCH;
-	else if (st->lane)
-		lane_revoke(st->lane, file);
-	else
+	else if (!st->lane)
 		over = false;
+	else {
+		lane_revoke(st->lane, file);
+		nest_revoke(st->lane, file); /* from now on it can hand it to no other */
+	}
 	pthread_mutex_unlock(&st->lock);
 	return over;
 }
 
-int sthread_policy_fd_revoke(struct sthread *st, int fd)
+int sthread_take_back(struct sthread *st, uint64_t file)
 {
 	const struct timespec nap = { .tv_nsec = 100000 };
-	int cancel, err = 0;
+	int err = 0;
+
+	while (!take_back(st, file, &err))
+		nanosleep(&nap, NULL);
+	return err;
+}
+
+int sthread_policy_fd_revoke(struct sthread *st, int fd)
+{
+	int cancel, err;
 	uint64_t file;
 
 	if (is_inside())
@@ -49,8 +61,7 @@ int sthread_policy_fd_revoke(struct sthread *st, int fd)
 	if (!file)
 		return -EBADF;
 	cancel = cancel_hold();
-	while (!take_back(st, file, &err))
-		nanosleep(&nap, NULL);
+	err = sthread_take_back(st, file);
 	cancel_release(cancel);
 	return err;
 }
