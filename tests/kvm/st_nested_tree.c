@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Compartments that make compartments, as they are meant to be used: a parser that splits its work
- * over a tag, a tree of depth 3, each kind of right handed on, limits that are lent and come back.
+ * over a tag, a tree of depth 3, each kind of right handed on, limits that are lent and come back, a gate that has help.
  * World: host; ST_FN: inside.
  */
 #include <fcntl.h>
@@ -286,6 +286,52 @@ ST_FN(starts_one)
 	return NULL;
 }
 
+/* ---- a gate that keeps a policy, and whose children end with each call ---- */
+
+ST_FN(rests)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static ssize_t helps(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	static struct sthread_policy *kept;
+	struct sthread_result r;
+	struct sthread *st;
+
+	(void)trusted, (void)in, (void)in_len;
+	if (!kept) {
+		CHECK_OK(sthread_policy_create(&kept));
+		CHECK_OK(sthread_policy_limit(kept, STHREAD_LIMIT_MEMORY, 1 << 20));
+	}
+	CHECK_OK(sthread_create(&st, kept, rests, NULL));
+	CHECK_OK(sthread_call(kept, sees_image, NULL, &r));
+	CHECK_EQ(r.end, STHREAD_RETURNED);
+	return gate_answer(out, out_cap, (int64_t)(uintptr_t)r.value);
+}
+
+ST_FN(asks_helper)
+{
+	for (int i = 0; i < STHREAD_NEST_LIVE + 6; i++)
+		CHECK_EQ(gate_word("helper"), 1);
+	return NULL;
+}
+
+static void gates(void)
+{
+	struct sthread_gate *g = GATE(.name = "helper", .fn = helps, .kind = STHREAD_GATE_RECYCLED);
+	struct sthread_policy *p = gate_policy(g);
+	struct sthread_result r;
+
+	ST_PASSES(p, asks_helper, NULL);
+	r = st_run(p, asks_helper, NULL);
+	ST_RETURNED(&r, 0);
+	sthread_policy_destroy(p);
+	sthread_gate_destroy(g);
+}
+
 int main(void)
 {
 	st_init();
@@ -293,6 +339,7 @@ int main(void)
 	tree();
 	every_kind();
 	ST_PASSES(NULL, starts_one, NULL);
+	gates();
 	st_others_live();
 	sthread_fini();
 	return TEST_PASSED;
