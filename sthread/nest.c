@@ -67,7 +67,8 @@ static void settle(struct lane *l, const struct nest *n)
 	uint64_t left;
 
 	if (limit[STHREAD_LIMIT_MEMORY] != POLICY_NO_LIMIT) {
-		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY]) / DUNE_PAGE_SIZE;
+		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY]) /
+		       DUNE_PAGE_SIZE;
 		dune_space_limit(l->space, left ? left : 1);
 	}
 	left = limit[STHREAD_LIMIT_FDS] - n->lent[STHREAD_LIMIT_FDS];
