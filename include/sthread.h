@@ -10,7 +10,7 @@
  * NULL.  Nothing here prints or ends the program.  All calls may be made from any thread unless stated otherwise, but
  * not from a signal handler; none is a cancellation point.  All threads must share one descriptor table, as they do
  * unless one of them calls unshare(CLONE_FILES).
- * Inside a compartment every call is -EPERM except where "inside" is said.
+ * Inside a compartment every call is -EPERM except where "inside" is said, or what makes compartments (see STHREAD_NEST_*).
  */
 #ifndef STHREAD_H
 #define STHREAD_H
@@ -310,6 +310,18 @@ STHREAD_MUST STHREAD_API int sthread_join(struct sthread *st, struct sthread_res
 STHREAD_MUST STHREAD_API int sthread_kill(struct sthread *st);
 /* Nobody will join it.  The handle is gone. */
 STHREAD_MUST STHREAD_API int sthread_detach(struct sthread *st);
+/*
+ * The five calls above, and those that build policies (but for tagged globals), work inside, too: a compartment makes
+ * compartments of its own.  A call on a policy is -EPERM, and the policy as it was, if it would give what its maker has
+ * not.  Children start from the image, run on threads of the library, and end with their creator's run (of a gate: with
+ * the call); their limits of memory, descriptors and CPU time are taken out of the creator's until they are joined.
+ * See sthread_create(3), sthread_policy(3).  Also inside: -EPERM: the creator has lost a right since.  -EDQUOT: more
+ * than is left of its limits.  -EAGAIN: one of
+ * the counts below.  -ELOOP: the depth.  -EFAULT: result, addr.  -EINVAL: not a handle of this run.
+ */
+#define STHREAD_NEST_DEPTH 8            /* sthreads within sthreads beneath one of the master's */
+#define STHREAD_NEST_LIVE 64            /* not joined, beneath one of the master's, of all depths */
+#define STHREAD_NEST_POLICIES 64        /* of one run */
 /* Inside: ends the compartment with a value, from any depth.  Outside: pthread_exit(). */
 STHREAD_API void sthread_exit(void *value) __attribute__((noreturn));
 /* Inside: true. */

@@ -6,6 +6,7 @@
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
+#include "sthread/nest.h"
 #include "sthread/tag.h"
 
 long hostcall_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5])
@@ -27,6 +28,25 @@ long hostcall_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]
 	case HOSTCALL_TAG_FREE:
 	case HOSTCALL_TAG_OF:
 		return tag_serve(ctx, nr, arg);
+	case HOSTCALL_POLICY_CREATE:
+	case HOSTCALL_POLICY_DESTROY:
+	case HOSTCALL_POLICY_FD:
+	case HOSTCALL_POLICY_DIR:
+	case HOSTCALL_POLICY_SYSCALL:
+	case HOSTCALL_POLICY_SYSCALL_ARG:
+	case HOSTCALL_POLICY_LIMIT:
+	case HOSTCALL_POLICY_TAG:
+	case HOSTCALL_POLICY_MEMORY:
+	case HOSTCALL_POLICY_GATE:
+	case HOSTCALL_POLICY_CONNECT:
+	case HOSTCALL_POLICY_BIND:
+		return nest_policy_serve(l, nr, arg);
+	case HOSTCALL_STHREAD_CREATE:
+	case HOSTCALL_STHREAD_CALL:
+	case HOSTCALL_STHREAD_JOIN:
+	case HOSTCALL_STHREAD_KILL:
+	case HOSTCALL_STHREAD_DETACH:
+		return nest_serve(l, nr, arg);
 	case HOSTCALL_RETURN: /* syscall.c sees to the ends */
 	case HOSTCALL_EXIT:
 	case HOSTCALLS_END:

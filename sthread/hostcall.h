@@ -24,6 +24,23 @@ enum hostcall {
 	HOSTCALL_TAG_REALLOC,		   /* tag, address, size: address */
 	HOSTCALL_TAG_FREE,		   /* address */
 	HOSTCALL_TAG_OF,		   /* address: tag */
+	HOSTCALL_POLICY_CREATE,			   /* the handle */
+	HOSTCALL_POLICY_DESTROY,		   /* policy */
+	HOSTCALL_POLICY_FD,			   /* policy, fd, rights */
+	HOSTCALL_POLICY_DIR,			   /* the same */
+	HOSTCALL_POLICY_SYSCALL,		   /* policy, nr, action */
+	HOSTCALL_POLICY_SYSCALL_ARG,		   /* policy, nr, arg, mask, value */
+	HOSTCALL_POLICY_LIMIT,			   /* policy, limit, value */
+	HOSTCALL_POLICY_TAG,			   /* policy, tag, rights */
+	HOSTCALL_POLICY_MEMORY,			   /* policy, address, len, rights */
+	HOSTCALL_POLICY_GATE,			   /* policy, gate */
+	HOSTCALL_POLICY_CONNECT,		   /* policy, address, len, prefix */
+	HOSTCALL_POLICY_BIND,			   /* the same */
+	HOSTCALL_STHREAD_CREATE,		   /* policy, function, argument: the handle */
+	HOSTCALL_STHREAD_CALL,			   /* policy, function, argument, result */
+	HOSTCALL_STHREAD_JOIN,			   /* sthread, result */
+	HOSTCALL_STHREAD_KILL,			   /* sthread */
+	HOSTCALL_STHREAD_DETACH,		   /* sthread */
 	HOSTCALLS_END,
 };
 

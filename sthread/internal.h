@@ -101,6 +101,12 @@ struct lane {
 	unsigned tally_cap;
 	bool tallied;
 
+	/* Compartments that it makes: nest.h */
+	_Atomic(struct nest *) nest; /* NULL: it made none */
+	unsigned depth;		     /* of creators above it */
+	struct lane *root;	     /* the one that has none above it; outlives all beneath */
+	atomic_uint descendants;     /* of a root: sthreads beneath it that are not joined */
+
 	struct lane *next, **link; /* all lanes */
 	struct lane *idle_next;
 };
@@ -127,6 +133,9 @@ struct sthread {
 	uint64_t revoking; /* the open file that is being taken back; lock */
 	bool owned;	/* neither joined nor detached */
 	unsigned forks; /* process.forks when it was made: in a child it is the parent's */
+	struct lane *root; /* made inside: its creator's; NULL: the master made it */
+	unsigned depth;
+	uint64_t cpu; /* once done, if it has a limit of CPU time: how much it used */
 	struct sthread_result result;
 };
 
@@ -248,13 +257,24 @@ void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread
 int watch_start(void); /* its thread, which a worker behind the wall cannot make.  -EAGAIN */
 int watch_add(struct lane *l, uint64_t wall, uint64_t cpu); /* -EAGAIN: no thread */
 void watch_remove(struct lane *l);
+/* The run that is on the list has another limit of CPU time, from its beginning. */
+void watch_cpu_limit(struct lane *l, uint64_t cpu);
 /* How much the run that is on the list has used. */
 uint64_t watch_wall(const struct lane *l);
 uint64_t watch_cpu(const struct lane *l);
 void watch_forked(void);
 void watch_fini(void);
 
+/* revoke.c: -ESRCH: it has ended */
+int sthread_take_back(struct sthread *st, uint64_t file);
+
 /* worker.c */
+/*
+ * What sthread_create() does, with a policy whose reference is taken over in any case.  creator: the
+ * run that asks for it, served by this thread; NULL: the master.
+ */
+int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,
+		 struct lane *creator);
 void workers_end_idle(void); /* process.lock held */
 void workers_bury(void);     /* all have ended; process.lock held */
 

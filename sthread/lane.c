@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "sthread/internal.h"
+#include "sthread/nest.h"
 #include "sthread/tag.h"
 
 static pthread_key_t lane_key;
@@ -109,6 +110,7 @@ void lane_disarm(struct lane *l)
 static void lane_free(struct lane *l)
 {
 	lane_disarm(l);
+	nest_fini(l);
 	sys_ctx_fini(&l->ctx);
 	lane_let_go(l);
 	free(l->tally);

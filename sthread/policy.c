@@ -159,12 +159,39 @@ void policy_edited(struct sthread_policy *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
+void policy_restore(struct sthread_policy *p, const struct policy *value)
+{
+	pthread_mutex_lock(&p->lock);
+	policy_put(p->now);
+	p->now = (struct policy *)value;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* From inside: the host looks for the handle among the caller's own (nest_policy.c). */
+static int ask(enum hostcall nr, const void *p, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+	return (int)host_call(nr, (uintptr_t)p, a, b, c, d);
+}
+
+static int create_inside(struct sthread_policy **out)
+{
+	long handle;
+
+	if (!out)
+		return -EINVAL;
+	handle = host_call(HOSTCALL_POLICY_CREATE, 0, 0, 0, 0, 0);
+	if (handle < 0)
+		return (int)handle;
+	*out = (struct sthread_policy *)handle; /* NOLINT(performance-no-int-to-ptr) */
+	return 0;
+}
+
 STHREAD_API int sthread_policy_create(struct sthread_policy **out)
 {
 	struct sthread_policy *p;
 
 	if (sthread_inside())
-		return -EPERM;
+		return create_inside(out);
 	if (!out)
 		return -EINVAL;
 	p = malloc(sizeof(*p));
@@ -183,36 +210,55 @@ STHREAD_API int sthread_policy_create(struct sthread_policy **out)
 
 STHREAD_API void sthread_policy_destroy(struct sthread_policy *p)
 {
-	if (!p || sthread_inside())
+	if (!p)
 		return;
+	if (sthread_inside()) {
+		ask(HOSTCALL_POLICY_DESTROY, p, 0, 0, 0, 0);
+		return;
+	}
 	policy_put(p->now);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
+static bool rights_ok(unsigned rights, bool dir)
+{
+	return rights && !(rights & ~(dir ? DIR_RIGHTS : STHREAD_FD_ALL));
+}
+
+int policy_grant_object(struct sthread_policy *p, int fd, struct fd_object *obj, unsigned rights,
+			bool dir)
+{
+	struct fd_entry e = { .number = fd, .rights = rights, .dir = dir, .obj = obj };
+	struct policy *v;
+	int r = -ENOMEM;
+
+	if (!rights_ok(rights, dir)) {
+		fd_object_put(obj);
+		return -EINVAL;
+	}
+	v = policy_edit(p);
+	if (v) {
+		r = fd_entries_insert(&v->grant, &v->n, &v->cap, &e);
+		policy_edited(p);
+	}
+	if (r)
+		fd_object_put(obj);
+	return r;
+}
+
 static int policy_grant(struct sthread_policy *p, int fd, unsigned rights, bool dir)
 {
-	struct fd_entry e = { .number = fd, .rights = rights, .dir = dir };
-	struct policy *v;
+	struct fd_object *obj;
 	int r;
 
 	if (sthread_inside())
-		return -EPERM;
-	if (!p || !rights || (rights & ~(dir ? DIR_RIGHTS : STHREAD_FD_ALL)))
+		return ask(dir ? HOSTCALL_POLICY_DIR : HOSTCALL_POLICY_FD, p, (uint64_t)fd, rights, 0,
+			   0);
+	if (!p || !rights_ok(rights, dir))
 		return -EINVAL;
-	r = dir ? fd_object_dir(fd, &e.obj) : fd_object_dup(fd, &e.obj);
-	if (r)
-		return r;
-	v = policy_edit(p);
-	if (!v) {
-		fd_object_put(e.obj);
-		return -ENOMEM;
-	}
-	r = fd_entries_insert(&v->grant, &v->n, &v->cap, &e);
-	policy_edited(p);
-	if (r)
-		fd_object_put(e.obj);
-	return r;
+	r = dir ? fd_object_dir(fd, &obj) : fd_object_dup(fd, &obj);
+	return r ? r : policy_grant_object(p, fd, obj, rights, dir);
 }
 
 STHREAD_API int sthread_policy_fd(struct sthread_policy *p, int fd, unsigned rights)
@@ -232,7 +278,7 @@ STHREAD_API int sthread_policy_syscall(struct sthread_policy *p, long nr,
 	int index = -1;
 
 	if (sthread_inside())
-		return -EPERM;
+		return ask(HOSTCALL_POLICY_SYSCALL, p, (uint64_t)nr, action, 0, 0);
 	if (!p || (unsigned)action > STHREAD_ALLOW)
 		return -EINVAL;
 	if (nr == STHREAD_SYSCALL_OTHERS) {
@@ -278,7 +324,7 @@ STHREAD_API int sthread_policy_syscall_arg(struct sthread_policy *p, long nr, un
 	int index, r = 0;
 
 	if (sthread_inside())
-		return -EPERM;
+		return ask(HOSTCALL_POLICY_SYSCALL_ARG, p, (uint64_t)nr, arg, mask, value);
 	index = sys_index((uint64_t)nr);
 	if (!p || index < 0 || arg >= 6 || !comparable(&sys_table[index].arg[arg]) ||
 	    (value & ~mask))
@@ -326,7 +372,9 @@ static int policy_grant_address(struct sthread_policy *p, enum policy_use use,
 	int r = 0;
 
 	if (sthread_inside())
-		return -EPERM;
+		return ask(use == POLICY_CONNECT ? HOSTCALL_POLICY_CONNECT :
+						   HOSTCALL_POLICY_BIND,
+			   p, (uintptr_t)addr, len, (uint64_t)prefix, 0);
 	if (!p || !addr || address_read(&a.address, addr, len))
 		return -EINVAL;
 	bits = address_bits(&a.address);
@@ -377,7 +425,7 @@ STHREAD_API int sthread_policy_limit(struct sthread_policy *p, enum sthread_limi
 	struct policy *v;
 
 	if (sthread_inside())
-		return -EPERM;
+		return ask(HOSTCALL_POLICY_LIMIT, p, limit, value, 0, 0);
 	if (!p || (unsigned)limit >= POLICY_LIMITS)
 		return -EINVAL;
 	v = policy_edit(p);
@@ -437,7 +485,7 @@ STHREAD_API int sthread_policy_gate(struct sthread_policy *p, struct sthread_gat
 	int r;
 
 	if (sthread_inside())
-		return -EPERM;
+		return ask(HOSTCALL_POLICY_GATE, p, (uintptr_t)gate, 0, 0, 0);
 	if (!p || !gate)
 		return -EINVAL;
 	v = policy_edit(p);

@@ -69,6 +69,9 @@ void policy_put(const struct policy *p); /* NULL is fine */
 /* 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it cannot be told. */
 int policy_within(const struct policy *p, const struct policy *of);
 
+/* How much an action leaves to a compartment: a call that fails leaves more than one that kills. */
+unsigned policy_leaves(uint8_t action);
+
 /* The call's arguments are among those that the rules leave. */
 bool policy_arguments(const struct policy *p, int index, const struct dune_frame *f);
 bool policy_address(const struct policy *p, enum policy_use use, const struct address *a);
@@ -81,5 +84,9 @@ int policy_gate(const struct policy *p, uint64_t handle);
 /* Locks the handle and gives the value to change, until policy_edited(); NULL, and not locked: -ENOMEM. */
 struct policy *policy_edit(struct sthread_policy *p);
 void policy_edited(struct sthread_policy *p);
+/* It is that value again, whose reference is taken over. */
+void policy_restore(struct sthread_policy *p, const struct policy *value);
+/* What sthread_policy_fd() and _dir() do, with an object whose reference is taken over.  Errors as theirs. */
+int policy_grant_object(struct sthread_policy *p, int fd, struct fd_object *obj, unsigned rights, bool dir);
 
 #endif

@@ -87,7 +87,7 @@ static int within_descriptors(const struct policy *p, const struct policy *of)
  * A call that fails lets the compartment go on, and try another: that is more than a kill leaves
  * it.
  */
-static unsigned leave(uint8_t action)
+unsigned policy_leaves(uint8_t action)
 {
 	switch ((enum sthread_action)action) {
 	case STHREAD_DENY_KILL:
@@ -103,9 +103,9 @@ static unsigned leave(uint8_t action)
 static int within_calls(const struct policy *p, const struct policy *of)
 {
 	for (unsigned i = 0; i < sys_table_len; i++)
-		if (leave(p->action[i]) > leave(of->action[i]))
+		if (policy_leaves(p->action[i]) > policy_leaves(of->action[i]))
 			return 0;
-	return leave(p->other) <= leave(of->other);
+	return policy_leaves(p->other) <= policy_leaves(of->other);
 }
 
 /* ---- rules on arguments, addresses ------------------------------------------------------------------------ */

@@ -11,6 +11,7 @@
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
+#include "sthread/nest.h"
 
 /* What the policy granted under this number; it may have any number inside by now. */
 static uint64_t file_of(const struct policy *p, int fd)
@@ -40,6 +41,8 @@ static bool take_back(struct sthread *st, uint64_t file, int *err)
 			atomic_store(&st->lane->ctx.revoke, file);
 		st->revoking = file;
 		over = !lane_revoke(st->lane);
+		if (over)
+			nest_revoke(st->lane, file); /* from now on it can hand it to no other */
 	} else {
 		over = false;
 	}
@@ -49,10 +52,19 @@ static bool take_back(struct sthread *st, uint64_t file, int *err)
 	return over;
 }
 
-int sthread_policy_fd_revoke(struct sthread *st, int fd)
+int sthread_take_back(struct sthread *st, uint64_t file)
 {
 	struct timespec nap = FIRST_NAP;
-	int cancel, err = 0;
+	int err = 0;
+
+	while (!take_back(st, file, &err))
+		lane_nap(&nap);
+	return err;
+}
+
+int sthread_policy_fd_revoke(struct sthread *st, int fd)
+{
+	int cancel, err;
 	uint64_t file;
 
 	if (is_inside())
@@ -63,8 +75,7 @@ int sthread_policy_fd_revoke(struct sthread *st, int fd)
 	if (!file)
 		return -EBADF;
 	cancel = cancel_hold();
-	while (!take_back(st, file, &err))
-		lane_nap(&nap);
+	err = sthread_take_back(st, file);
 	cancel_release(cancel);
 	return err;
 }

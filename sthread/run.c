@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sthread/internal.h"
+#include "sthread/nest.h"
 #include "sthread/tag.h"
 
 /* Numbers that no process of this machine has (pid_max is at most 2^22). */
@@ -214,14 +215,14 @@ static bool stopped(struct lane *l, struct sthread_result *r)
 /* How much of what it was not to exceed it had used. */
 static void amount(struct lane *l, struct sthread_result *r)
 {
-	uint64_t used = 0;
+	uint64_t used = nest_lent(l, r->limit);
 
 	if (r->limit == STHREAD_LIMIT_MEMORY)
-		used = dune_space_pages(l->space) * DUNE_PAGE_SIZE;
+		used += dune_space_pages(l->space) * DUNE_PAGE_SIZE;
 	else if (r->limit == STHREAD_LIMIT_WALL_NS)
-		used = watch_wall(l);
+		used += watch_wall(l);
 	else if (r->limit == STHREAD_LIMIT_CPU_NS)
-		used = watch_cpu(l);
+		used += watch_cpu(l);
 	r->value = (void *)used;
 }
 
@@ -257,14 +258,19 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
 	l->tallied = false;
+	l->root = st && st->root ? st->root : l;
+	l->depth = st ? st->depth : 0;
 	started(l, st);
 	while (!stopped(l, &r) && !step(l, &f, &r))
 		;
-	if (watched)
-		watch_remove(l);
-	finished(l, st);
 	if (r.end == STHREAD_OVER_LIMIT)
 		amount(l, &r);
+	nest_end(l);
+	if (watched)
+		watch_remove(l);
+	if (st && cpu != POLICY_NO_LIMIT)
+		st->cpu = watch_cpu(l);
+	finished(l, st);
 	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
 		result_backtrace(l, &f, &r);
 	memcpy(r.message, l->ctx.message, sizeof(r.message));
@@ -289,6 +295,7 @@ void lane_let_go(struct lane *l)
 
 void lane_end(struct lane *l)
 {
+	nest_fini(l);
 	sys_done(&l->ctx);
 	lane_let_go(l);
 	l->ctx.policy = NULL;

@@ -107,7 +107,7 @@ int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsign
 	int err;
 
 	if (is_inside())
-		return -EPERM;
+		return (int)host_call(HOSTCALL_POLICY_TAG, (uintptr_t)p, (uintptr_t)tag, rights, 0, 0);
 	if (!p || !rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter(tag);
@@ -126,7 +126,8 @@ int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsi
 	int err = -EINVAL;
 
 	if (is_inside())
-		return -EPERM;
+		return (int)host_call(HOSTCALL_POLICY_MEMORY, (uintptr_t)p, (uintptr_t)addr, len, rights,
+				      0);
 	if (!p || !len || ((uint64_t)addr | len) % DUNE_PAGE_SIZE || !rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter_at(e.start);

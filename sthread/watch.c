@@ -154,6 +154,14 @@ void watch_remove(struct lane *l)
 	pthread_mutex_unlock(&watch.lock);
 }
 
+void watch_cpu_limit(struct lane *l, uint64_t cpu)
+{
+	pthread_mutex_lock(&watch.lock);
+	l->cpu.end = span(l->cpu.begin, cpu).end;
+	pthread_cond_signal(&watch.changed);
+	pthread_mutex_unlock(&watch.lock);
+}
+
 uint64_t watch_wall(const struct lane *l)
 {
 	return clock_ns(CLOCK_MONOTONIC) - l->wall.begin;

@@ -215,40 +215,83 @@ void workers_end_idle(void)
  * ------------------------------------------------------------------------------------------
  */
 
-int sthread_create(struct sthread **out, const struct sthread_policy *policy, void *(*fn)(void *),
-		   void *arg)
-{
-	const struct policy *value;
-	struct sthread *st;
-	struct worker *w;
-	int err, cancel;
+struct wanted {
+	struct worker *worker;
+	int err;
+};
 
-	if (is_inside())
-		return -EPERM;
-	if (!out)
-		return -EINVAL;
-	err = process_enter(fn);
+static void make(void *arg)
+{
+	struct wanted *w = arg;
+
+	w->err = worker_new(&w->worker);
+}
+
+/* A new one is not for a worker to make: see gate_native.c. */
+static int worker_get(const struct lane *creator, struct worker **out)
+{
+	struct wanted w = { .err = 0 };
+
+	pthread_mutex_lock(&process.lock);
+	w.worker = process.idle_workers;
+	if (w.worker) {
+		process.idle_workers = w.worker->idle_next;
+		process.nidle_workers--;
+	}
+	pthread_mutex_unlock(&process.lock);
+	if (!w.worker && creator && creator->ctx.own_thread) {
+		if (native_run(make, &w))
+			return -EAGAIN;
+	} else if (!w.worker) {
+		make(&w);
+	}
+	if (!w.err)
+		*out = w.worker;
+	return w.err;
+}
+
+/* The threads that what runs there may need, and cannot make. */
+static void start_helpers(void *arg)
+{
+	struct wanted *w = arg;
+
+	w->err = watch_start() ? -EAGAIN : 0;
+}
+
+static int helpers(const struct policy *value, const struct lane *creator)
+{
+	struct wanted w = { .err = 0 };
+
+	if (!creator && natives_start())
+		return -EAGAIN;
+	if (value->limit[STHREAD_LIMIT_WALL_NS] == POLICY_NO_LIMIT &&
+	    value->limit[STHREAD_LIMIT_CPU_NS] == POLICY_NO_LIMIT)
+		return 0;
+	if (!creator || !creator->ctx.own_thread)
+		start_helpers(&w);
+	else if (native_run(start_helpers, &w))
+		return -EAGAIN;
+	return w.err;
+}
+
+int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,
+		 struct lane *creator)
+{
+	struct sthread *st = NULL;
+	struct worker *w;
+	int err = process_enter(fn);
+
 	if (err)
-		return err;
-	cancel = cancel_hold();
-	value = policy_copy(policy);
-	st = calloc(1, sizeof(*st));
-	err = st ? 0 : -ENOMEM;
-	if (!err && (value->limit[STHREAD_LIMIT_WALL_NS] != POLICY_NO_LIMIT ||
-		     value->limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT))
-		err = watch_start() ? -EAGAIN : 0;
+		goto no_entry;
+	err = helpers(value, creator);
+	if (!err && !(st = calloc(1, sizeof(*st))))
+		err = -ENOMEM;
 	if (!err)
 		err = policy_hold(value);
 	if (err)
 		goto no_hold;
-	pthread_mutex_lock(&process.lock);
-	w = process.idle_workers;
-	if (w) {
-		process.idle_workers = w->idle_next;
-		process.nidle_workers--;
-	}
-	pthread_mutex_unlock(&process.lock);
-	if (!w && (err = worker_new(&w)))
+	err = worker_get(creator, &w);
+	if (err)
 		goto no_worker;
 	pthread_mutex_init(&st->lock, NULL);
 	st->policy = value;
@@ -256,18 +299,52 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	st->arg = arg;
 	st->owned = true;
 	st->forks = process.forks;
+	if (creator) {
+		st->root = creator->root;
+		st->depth = creator->depth + 1;
+	}
 	atomic_store(&st->refs, 2);
 	atomic_fetch_add(&process.created, 1);
 	*out = st;
 	give(w, st); /* which leaves in our place */
-	cancel_release(cancel);
 	return 0;
 no_worker:
 	policy_release(value);
 no_hold:
 	free(st);
-	policy_put(value);
 	process_leave();
+no_entry:
+	policy_put(value);
+	return err;
+}
+
+/* The handle is the host's: it is compared there, and never followed. */
+static int create_inside(struct sthread **out, const struct sthread_policy *policy,
+			 void *(*fn)(void *), void *arg)
+{
+	long handle;
+
+	if (!out)
+		return -EINVAL;
+	handle = host_call(HOSTCALL_STHREAD_CREATE, (uintptr_t)policy, (uintptr_t)fn, (uintptr_t)arg,
+			   0, 0);
+	if (handle < 0)
+		return (int)handle;
+	*out = (struct sthread *)handle; /* NOLINT(performance-no-int-to-ptr) */
+	return 0;
+}
+
+int sthread_create(struct sthread **out, const struct sthread_policy *policy, void *(*fn)(void *),
+		   void *arg)
+{
+	int err, cancel;
+
+	if (is_inside())
+		return create_inside(out, policy, fn, arg);
+	if (!out)
+		return -EINVAL;
+	cancel = cancel_hold();
+	err = worker_start(out, policy_copy(policy), fn, arg, NULL);
 	cancel_release(cancel);
 	return err;
 }
@@ -277,8 +354,6 @@ static int disown(struct sthread *st)
 {
 	bool owned;
 
-	if (is_inside())
-		return -EPERM;
 	if (!st || st->forks != process.forks)
 		return -EINVAL;
 	pthread_mutex_lock(&st->lock);
@@ -290,8 +365,12 @@ static int disown(struct sthread *st)
 
 int sthread_join(struct sthread *st, struct sthread_result *result)
 {
-	int err = disown(st);
+	int err;
 
+	if (is_inside())
+		return (int)host_call(HOSTCALL_STHREAD_JOIN, (uintptr_t)st, (uintptr_t)result, 0, 0,
+				      0);
+	err = disown(st);
 	if (err)
 		return err;
 	while (!atomic_load(&st->done))
@@ -304,8 +383,11 @@ int sthread_join(struct sthread *st, struct sthread_result *result)
 
 int sthread_detach(struct sthread *st)
 {
-	int err = disown(st);
+	int err;
 
+	if (is_inside())
+		return (int)host_call(HOSTCALL_STHREAD_DETACH, (uintptr_t)st, 0, 0, 0, 0);
+	err = disown(st);
 	if (!err)
 		st_put(st);
 	return err;
@@ -317,7 +399,7 @@ int sthread_kill(struct sthread *st)
 	int cancel;
 
 	if (is_inside())
-		return -EPERM;
+		return (int)host_call(HOSTCALL_STHREAD_KILL, (uintptr_t)st, 0, 0, 0, 0);
 	if (!st || st->forks != process.forks)
 		return -EINVAL;
 	if (atomic_load(&st->done))
@@ -345,7 +427,8 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	int err, cancel;
 
 	if (is_inside())
-		return -EPERM;
+		return (int)host_call(HOSTCALL_STHREAD_CALL, (uintptr_t)policy, (uintptr_t)fn,
+				      (uintptr_t)arg, (uintptr_t)result, 0);
 	err = process_enter(fn);
 	if (err)
 		return err;

@@ -324,8 +324,8 @@ ST_FN(all_refused)
 
 	CHECK_ERR(sthread_tag_create((struct sthread_tag **)&p, "x", PAGE), -EPERM);
 	CHECK_ERR(sthread_tag_destroy(arg), -EPERM);
-	CHECK_ERR(sthread_policy_tag(arg, arg, STHREAD_READ), -EPERM);
-	CHECK_ERR(sthread_policy_memory(arg, arg, PAGE, STHREAD_READ), -EPERM);
+	CHECK_ERR(sthread_policy_tag(arg, arg, STHREAD_READ), -EINVAL);
+	CHECK_ERR(sthread_policy_memory(arg, arg, PAGE, STHREAD_READ), -EINVAL);
 	CHECK_ERR(sthread_map(PAGE, &p), -EPERM);
 	CHECK_ERR(sthread_unmap(arg), -EPERM);
 	return NULL;

@@ -192,7 +192,7 @@ ST_FN(not_in_a_gate)
 	CHECK(g == (struct sthread_gate *)5);
 	CHECK_OK(sthread_gate_find(&g, "who fresh"));
 	CHECK_ERR(sthread_gate_create(&g, NULL), -EPERM);
-	CHECK_ERR(sthread_policy_gate(NULL, NULL), -EPERM);
+	CHECK_ERR(sthread_policy_gate(NULL, NULL), -EINVAL);
 	CHECK_ERR(sthread_gate_last_result(g, NULL), -EPERM);
 	sthread_gate_destroy(g); /* does nothing */
 	CHECK_GT(gate_word("who fresh"), 0);

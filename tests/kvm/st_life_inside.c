@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * st_life_inside.c - every public call is -EPERM inside a compartment, but the two that are for it; and outside the
- * same calls work, or give the errors of the manual.  World: host; each() and what is marked runs inside.
+ * st_life_inside.c - inside a compartment public calls are -EPERM, but those that are for it, and these take none of
+ * the master's handles; and outside the same calls work, or give the errors of the manual.  World: host; each() and what is marked runs inside.
  */
 #include "tests/kvm/st_life.h"
 
@@ -17,7 +17,6 @@ static void *plus_one(void *arg)
 
 static void *each(void *handle)
 {
-	struct sthread_policy *p = (struct sthread_policy *)1;
 	struct sthread *st = (struct sthread *)1;
 	struct sthread_result r = { .end = STHREAD_LOST };
 	struct sthread_stats s = { .live = 77 };
@@ -26,21 +25,24 @@ static void *each(void *handle)
 	CHECK_ERR(sthread_init(NULL), -EPERM);
 	sthread_fini();
 	CHECK_ERR(sthread_checkpoint_range(buffer, 1), -EPERM);
-	CHECK_ERR(sthread_policy_create(&p), -EPERM);
-	CHECK_ERR(sthread_policy_fd(policy, 0, STHREAD_FD_READ), -EPERM);
-	CHECK_ERR(sthread_policy_dir(policy, 0, STHREAD_FD_READ), -EPERM);
-	CHECK_ERR(sthread_policy_syscall(policy, SYS_read, STHREAD_ALLOW), -EPERM);
-	CHECK_ERR(sthread_policy_limit(policy, STHREAD_LIMIT_FDS, 1), -EPERM);
+	CHECK_ERR(sthread_policy_fd(policy, 0, STHREAD_FD_READ), -EINVAL);
+	CHECK_ERR(sthread_policy_dir(policy, 0, STHREAD_FD_READ), -EINVAL);
+	CHECK_ERR(sthread_policy_syscall(policy, SYS_read, STHREAD_ALLOW), -EINVAL);
+	CHECK_ERR(sthread_policy_limit(policy, STHREAD_LIMIT_FDS, 1), -EINVAL);
+	CHECK_ERR(sthread_policy_tagged(policy, "none", STHREAD_READ), -EPERM);
+	CHECK_ERR(sthread_policy_fd_revoke(handle, 0), -EPERM);
 	sthread_policy_destroy(policy);
 	sthread_policy_destroy(NULL);
-	CHECK_ERR(sthread_create(&st, policy, plus_one, NULL), -EPERM);
-	CHECK_ERR(sthread_call(policy, plus_one, NULL, &r), -EPERM);
-	CHECK_ERR(sthread_join(handle, &r), -EPERM);
-	CHECK_ERR(sthread_kill(handle), -EPERM);
-	CHECK_ERR(sthread_detach(handle), -EPERM);
+	CHECK_ERR(sthread_create(&st, policy, plus_one, NULL), -EINVAL);
+	CHECK_ERR(sthread_create(NULL, NULL, plus_one, NULL), -EINVAL);
+	CHECK_ERR(sthread_policy_create(NULL), -EINVAL);
+	CHECK_ERR(sthread_call(policy, plus_one, NULL, &r), -EINVAL);
+	CHECK_ERR(sthread_join(handle, &r), -EINVAL);
+	CHECK_ERR(sthread_kill(handle), -EINVAL);
+	CHECK_ERR(sthread_detach(handle), -EINVAL);
 	CHECK_ERR(sthread_stats(&s), -EPERM);
 	CHECK_ERR(sthread_fault_format(&r, buffer, sizeof(buffer)), -EPERM);
-	CHECK(p == (void *)1 && st == (void *)1 && r.end == STHREAD_LOST && s.live == 77);
+	CHECK(st == (void *)1 && r.end == STHREAD_LOST && s.live == 77);
 	CHECK_STR(buffer, "untouched");
 	return NULL;
 }

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/* nest.c - sthreads that a compartment makes, from their start to their end.  World: host. */
+#include "sthread/nest.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sthread/futex.h"
+#include "sthread/internal.h"
+
+/* Handles of a run: its number, which no other has, and a count. */
+#define HANDLE_COUNT 24
+
+struct nest *nest_of(struct lane *l)
+{
+	struct nest *n = atomic_load(&l->nest);
+
+	if (n)
+		return n;
+	n = calloc(1, sizeof(*n));
+	if (!n)
+		return NULL;
+	pthread_mutex_init(&n->lock, NULL);
+	atomic_store(&l->nest, n);
+	return n;
+}
+
+uint64_t nest_handle(struct lane *l, struct nest *n)
+{
+	return l->id << HANDLE_COUNT | (++n->serial & ((1UL << HANDLE_COUNT) - 1));
+}
+
+/* ---- limits: a child's part of what there is no more of is taken out of its creator's ---- */
+
+static const enum sthread_limit parted[] = { STHREAD_LIMIT_MEMORY, STHREAD_LIMIT_FDS,
+					     STHREAD_LIMIT_CPU_NS };
+#define PARTED (sizeof(parted) / sizeof(parted[0]))
+
+uint64_t nest_lent(struct lane *l, enum sthread_limit limit)
+{
+	const struct nest *n = atomic_load(&l->nest);
+
+	return n ? n->lent[limit] : 0;
+}
+
+static uint64_t used(struct lane *l, enum sthread_limit limit)
+{
+	switch (limit) {
+	case STHREAD_LIMIT_MEMORY:
+		return dune_space_pages(l->space) * DUNE_PAGE_SIZE;
+	case STHREAD_LIMIT_FDS:
+		return l->ctx.fds.n;
+	case STHREAD_LIMIT_CPU_NS:
+		return watch_cpu(l);
+	case STHREAD_LIMIT_WALL_NS: /* passes for all alike: children end with their creator */
+		break;
+	}
+	return 0;
+}
+
+/* Makes what the creator is held to what is left to it. */
+static void settle(struct lane *l, const struct nest *n)
+{
+	const uint64_t *limit = l->ctx.policy->limit;
+	uint64_t left;
+
+	if (limit[STHREAD_LIMIT_MEMORY] != POLICY_NO_LIMIT) {
+		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY]) /
+		       DUNE_PAGE_SIZE;
+		dune_space_limit(l->space, left ? left : 1);
+	}
+	left = limit[STHREAD_LIMIT_FDS] - n->lent[STHREAD_LIMIT_FDS];
+	l->ctx.fds.limit = left < INT_MAX ? (unsigned)left : INT_MAX;
+	if (limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT)
+		watch_cpu_limit(l, limit[STHREAD_LIMIT_CPU_NS] - n->lent[STHREAD_LIMIT_CPU_NS]);
+}
+
+static int lend(struct lane *l, struct nest *n, struct nest_child *c, const struct policy *value)
+{
+	uint64_t sum;
+
+	memset(c->limit, 0, sizeof(c->limit));
+	for (unsigned i = 0; i < PARTED; i++) {
+		enum sthread_limit k = parted[i];
+		uint64_t whole = l->ctx.policy->limit[k];
+
+		if (whole == POLICY_NO_LIMIT)
+			continue;
+		if (__builtin_add_overflow(used(l, k) + n->lent[k], value->limit[k], &sum) ||
+		    sum > whole)
+			return -EDQUOT;
+		c->limit[k] = value->limit[k];
+	}
+	for (unsigned k = 0; k < POLICY_LIMITS; k++)
+		n->lent[k] += c->limit[k];
+	settle(l, n);
+	return 0;
+}
+
+/* cpu: how much it used, which does not come back. */
+static void give_back(struct lane *l, struct nest *n, struct nest_child *c, uint64_t cpu)
+{
+	uint64_t *time = &c->limit[STHREAD_LIMIT_CPU_NS];
+
+	*time -= cpu < *time ? cpu : *time;
+	for (unsigned k = 0; k < POLICY_LIMITS; k++)
+		n->lent[k] -= c->limit[k];
+	settle(l, n);
+}
+
+/* ---- children ---- */
+
+static struct nest_child *find(struct lane *l, uint64_t handle)
+{
+	struct nest *n = atomic_load(&l->nest);
+
+	for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++)
+		if (n->child[i].st && !n->child[i].detached && n->child[i].handle == handle)
+			return &n->child[i];
+	return NULL;
+}
+
+static void seat(struct nest *n, struct nest_child *c, struct sthread *st)
+{
+	pthread_mutex_lock(&n->lock);
+	c->st = st;
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* Waits for its end, and forgets it. */
+static void bury(struct lane *l, struct nest *n, struct nest_child *c, struct sthread_result *r)
+{
+	struct sthread *st = c->st;
+	uint64_t cpu;
+
+	while (!atomic_load(&st->done))
+		futex_wait(&st->done, 0);
+	seat(n, c, NULL);
+	cpu = st->cpu;
+	(void)!sthread_join(st, r);
+	give_back(l, n, c, cpu);
+	atomic_fetch_sub(&l->root->descendants, 1);
+}
+
+/* Those that nobody will join. */
+static void sweep(struct lane *l, struct nest *n)
+{
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
+		struct nest_child *c = &n->child[i];
+
+		if (c->st && c->detached && atomic_load(&c->st->done))
+			bury(l, n, c, NULL);
+	}
+}
+
+static struct nest_child *place(struct nest *n)
+{
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
+		if (!n->child[i].st)
+			return &n->child[i];
+	return NULL;
+}
+
+/* Of a policy that was found to be within the creator's rights; its reference is taken over. */
+static int start(struct lane *l, struct nest *n, const struct policy *value, void *fn, void *arg,
+		 struct nest_child **out)
+{
+	struct nest_child *c = place(n);
+	struct sthread *st;
+	int err;
+
+	if (!c || atomic_fetch_add(&l->root->descendants, 1) >= STHREAD_NEST_LIVE) {
+		if (c)
+			atomic_fetch_sub(&l->root->descendants, 1);
+		policy_put(value);
+		return -EAGAIN;
+	}
+	err = lend(l, n, c, value);
+	if (err) {
+		policy_put(value);
+		goto fail;
+	}
+	err = worker_start(&st, value, (void *(*)(void *))(uintptr_t)fn, arg, l);
+	if (err) {
+		give_back(l, n, c, 0);
+		goto fail;
+	}
+	c->handle = nest_handle(l, n);
+	c->detached = false;
+	seat(n, c, st);
+	*out = c;
+	return 0;
+fail:
+	atomic_fetch_sub(&l->root->descendants, 1);
+	return err;
+}
+
+static int create(struct lane *l, const uint64_t arg[3], struct nest_child **out)
+{
+	struct nest *n = nest_of(l);
+	const struct policy *value;
+	int err;
+
+	if (!n)
+		return -ENOMEM;
+	if (l->depth >= STHREAD_NEST_DEPTH)
+		return -ELOOP;
+	sweep(l, n);
+	err = nest_policy_value(l, arg[0], &value);
+	if (err)
+		return err;
+	/* Whatever the set-up calls let pass, and what the creator has lost since. */
+	if (!nest_covers(l, value)) {
+		policy_put(value);
+		return -EPERM;
+	}
+	return start(l, n, value, (void *)arg[1], (void *)arg[2], out);
+}
+
+/* Ended by what stops the creator, too; what is to be taken back of it meanwhile is. */
+static int wait_for(struct lane *l, struct nest_child *c)
+{
+	while (!atomic_load(&c->st->done)) {
+		sys_attend(&l->ctx);
+		if (atomic_load(&l->stop))
+			return -EINTR;
+		futex_wait(&c->st->done, 0);
+	}
+	return 0;
+}
+
+static int prepare(struct lane *l, uint64_t at)
+{
+	return at ? uaccess_prepare_out(&l->ctx.mem, dune_gva(at), sizeof(struct sthread_result)) :
+		    0;
+}
+
+static int deliver(struct lane *l, uint64_t at, const struct sthread_result *r)
+{
+	return at ? uaccess_copy_out(&l->ctx.mem, dune_gva(at), r, sizeof(*r)) : 0;
+}
+
+static int join(struct lane *l, struct nest_child *c, uint64_t at)
+{
+	struct sthread_result r;
+	int err = prepare(l, at);
+
+	if (!err)
+		err = wait_for(l, c);
+	if (err)
+		return err;
+	bury(l, atomic_load(&l->nest), c, &r);
+	return deliver(l, at, &r);
+}
+
+/* Joined at once.  Not on this thread: who is to be stopped, or to give something up, is one run. */
+static int call(struct lane *l, const uint64_t arg[4])
+{
+	struct sthread_result r;
+	struct nest_child *c;
+	int err = prepare(l, arg[3]);
+
+	if (err || (err = create(l, arg, &c)) || (err = wait_for(l, c)))
+		return err;
+	bury(l, atomic_load(&l->nest), c, &r);
+	if (r.end == STHREAD_NOT_STARTED)
+		return (int)(intptr_t)r.value;
+	return deliver(l, arg[3], &r);
+}
+
+long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
+{
+	struct nest_child *c;
+	int err;
+
+	if (nr == HOSTCALL_STHREAD_CREATE) {
+		err = create(l, arg, &c);
+		return err ? err : (long)c->handle;
+	}
+	if (nr == HOSTCALL_STHREAD_CALL)
+		return call(l, arg);
+	c = find(l, arg[0]);
+	if (!c)
+		return -EINVAL;
+	if (nr == HOSTCALL_STHREAD_JOIN)
+		return join(l, c, arg[1]);
+	if (nr == HOSTCALL_STHREAD_KILL)
+		return sthread_kill(c->st);
+	c->detached = true;
+	return 0;
+}
+
+/* ---- the creator's end ---- */
+
+void nest_end(struct lane *l)
+{
+	struct nest *n = atomic_load(&l->nest);
+
+	if (!n)
+		return;
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
+		if (n->child[i].st)
+			(void)!sthread_kill(n->child[i].st);
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
+		if (n->child[i].st)
+			bury(l, n, &n->child[i], NULL);
+	memset(n->lent, 0, sizeof(n->lent)); /* the next entry has CPU time of its own */
+	settle(l, n);
+}
+
+void nest_fini(struct lane *l)
+{
+	struct nest *n = atomic_load(&l->nest);
+
+	if (!n)
+		return;
+	atomic_store(&l->nest, NULL);
+	for (unsigned i = 0; i < STHREAD_NEST_POLICIES; i++)
+		sthread_policy_destroy(n->policy[i].p);
+	pthread_mutex_destroy(&n->lock);
+	free(n);
+}
+
+void nest_revoke(struct lane *l, uint64_t file)
+{
+	struct nest *n = atomic_load(&l->nest);
+
+	if (!n)
+		return;
+	pthread_mutex_lock(&n->lock);
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
+		if (n->child[i].st)
+			(void)!sthread_take_back(n->child[i].st, file);
+	pthread_mutex_unlock(&n->lock);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nest.h - compartments that compartments make.  World: host.
+ *
+ *	nest_policy.c  policies made inside: never wider than their maker's rights
+ *	nest.c         sthreads made inside: what they are lent, how they end
+ *
+ * Both are objects of the host, in tables of the run that made them.  Inside they have numbers as
+ * handles, which are compared and never followed, and which no other run has.  A child runs on a
+ * thread of its own, from the image, and has ended before its creator's run is over.
+ *
+ * Tables belong to the thread that runs the creator.  The lock is for the one other reader, who
+ * takes a descriptor back.  Order: sthread.lock of the creator, nest.lock, sthread.lock of the child.
+ */
+#ifndef STHREAD_NEST_H
+#define STHREAD_NEST_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sthread.h>
+
+#include "sthread/hostcall.h"
+#include "sthread/policy.h"
+
+struct lane;
+
+struct nest_policy {
+	uint64_t handle; /* 0: the place is free */
+	struct sthread_policy *p;
+	uint8_t ruled[POLICY_CALLS]; /* by index: arguments with rules of its own, not its maker's */
+};
+
+struct nest_child {
+	uint64_t handle;
+	struct sthread *st; /* NULL: the place is free */
+	bool detached;
+	uint64_t limit[POLICY_LIMITS]; /* lent to it */
+};
+
+struct nest {
+	uint64_t serial; /* of handles */
+	struct nest_policy policy[STHREAD_NEST_POLICIES];
+	pthread_mutex_t lock; /* child[].st */
+	struct nest_child child[STHREAD_NEST_LIVE];
+	uint64_t lent[POLICY_LIMITS]; /* to all children: what their creator has not */
+};
+
+/* ---- nest.c ---- */
+
+/* The run's own, made when first asked for.  NULL: no memory. */
+struct nest *nest_of(struct lane *l);
+/* A number that was no handle before. */
+uint64_t nest_handle(struct lane *l, struct nest *n);
+/* The calls HOSTCALL_STHREAD_*. */
+long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5]);
+/* How much of a limit of the run is not its own, since it is lent. */
+uint64_t nest_lent(struct lane *l, enum sthread_limit limit);
+/* All children are ended, and have ended. */
+void nest_end(struct lane *l);
+/* The run is over: nothing is left. */
+void nest_fini(struct lane *l);
+/* By another thread, while the run goes on: its children give up the open file, and theirs. */
+void nest_revoke(struct lane *l, uint64_t file);
+
+/* ---- nest_policy.c ---- */
+
+/* The calls HOSTCALL_POLICY_*. */
+long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5]);
+/* A reference on the value; handle 0: grants nothing.  -EINVAL: no such policy.  -ENOMEM. */
+int nest_policy_value(struct lane *l, uint64_t handle, const struct policy **out);
+/* Does the run itself have, now, all that the policy gives, to pass on? */
+bool nest_covers(const struct lane *l, const struct policy *value);
+
+#endif
