@@ -3,6 +3,7 @@
  * System calls that do not exist, are not granted, or are denied by a kill; calls that would act on the process.
  * World: host; ST_FN: inside.
  */
+#include "sthread/hostcall.h"
 #include "tests/st.h"
 
 #include <sys/prctl.h>
@@ -26,8 +27,8 @@ ST_FN(tries_all_numbers)
 			continue;
 		CHECK_MSG(raw(nr) == -1 && errno == ENOSYS, "number %ld: errno %d", nr, errno);
 	}
-	/* Numbers beyond; the library's own are below 0x40000010. */
-	static const long far[] = { 0x40000010,
+	/* Numbers beyond, also of the library's own. */
+	static const long far[] = { HOSTCALLS_END,
 				    0x40000000 | 512,
 				    0x7fffffff,
 				    0xffffffff,
