@@ -374,7 +374,7 @@ static void check_stack(char **argv, bool environment)
 		CHECK(!in_arena(random, 8));
 		CHECK(!in_arena(random + 1, 7)); /* the canary */
 	}
-	CHECK(SANITIZED || !in_arena(random, 16)); /* a sanitizer may keep locals in the heap */
+	CHECK(!in_arena(random, 16));
 	at = (uint64_t)environ;
 	for (at = argc_at;; at += 8) {
 		image_read(at, word, 16);
