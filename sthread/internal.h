@@ -120,7 +120,10 @@ struct worker {
 	struct worker *idle_next;
 };
 
-/* A handle.  Two parties let go of it: its owner (join, detach) and the worker. */
+/*
+ * A handle.  Two parties let go of it: its owner (join, detach) and the worker; and every call that
+ * goes on looking at it when a join in another thread may have returned.
+ */
 struct sthread {
 	const struct policy *policy;
 	void *(*fn)(void *);
@@ -269,6 +272,8 @@ void watch_fini(void);
 int sthread_take_back(struct sthread *st, uint64_t file);
 
 /* worker.c */
+void handle_get(struct sthread *st);
+void handle_put(struct sthread *st);
 /*
  * What sthread_create() does, with a policy whose reference is taken over in any case.  creator: the
  * run that asks for it, served by this thread; NULL: the master.

@@ -71,11 +71,11 @@ int sthread_policy_fd_revoke(struct sthread *st, int fd)
 		return -EPERM;
 	if (!st || st->forks != process.forks)
 		return -EINVAL;
-	file = file_of(st->policy, fd);
-	if (!file)
-		return -EBADF;
 	cancel = cancel_hold();
-	err = sthread_take_back(st, file);
+	handle_get(st);
+	file = file_of(st->policy, fd);
+	err = file ? sthread_take_back(st, file) : -EBADF;
+	handle_put(st);
 	cancel_release(cancel);
 	return err;
 }

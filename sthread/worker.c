@@ -17,7 +17,13 @@
 
 #define WORKER_STACK (256UL << 10)
 
-static void st_put(struct sthread *st)
+/* For a call that goes on looking at it while another thread's join lets go of it. */
+void handle_get(struct sthread *st)
+{
+	atomic_fetch_add(&st->refs, 1);
+}
+
+void handle_put(struct sthread *st)
 {
 	if (atomic_fetch_sub(&st->refs, 1) != 1)
 		return;
@@ -45,7 +51,7 @@ static void run_job(struct worker *w, struct sthread *st)
 	/* Whoever waits need not wait for the cleaning. */
 	atomic_store(&st->done, 1);
 	futex_wake(&st->done);
-	st_put(st);
+	handle_put(st);
 	if (!lane_clean(l)) {
 		w->lane = NULL;
 		lane_discard(l);
@@ -377,7 +383,7 @@ int sthread_join(struct sthread *st, struct sthread_result *result)
 		futex_wait(&st->done, 0);
 	if (result)
 		*result = st->result;
-	st_put(st);
+	handle_put(st);
 	return 0;
 }
 
@@ -389,7 +395,7 @@ int sthread_detach(struct sthread *st)
 		return (int)host_call(HOSTCALL_STHREAD_DETACH, (uintptr_t)st, 0, 0, 0, 0);
 	err = disown(st);
 	if (!err)
-		st_put(st);
+		handle_put(st);
 	return err;
 }
 
@@ -405,6 +411,7 @@ int sthread_kill(struct sthread *st)
 	if (atomic_load(&st->done))
 		return -ESRCH;
 	cancel = cancel_hold();
+	handle_get(st);
 	/* The lock is held for one try: who kills and who revokes need not wait for each other. */
 	for (bool again = true; again;) {
 		pthread_mutex_lock(&st->lock);
@@ -414,6 +421,7 @@ int sthread_kill(struct sthread *st)
 		if (again)
 			lane_nap(&nap);
 	}
+	handle_put(st);
 	cancel_release(cancel);
 	return 0;
 }

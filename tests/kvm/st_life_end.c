@@ -3,6 +3,7 @@
  * st_life_end.c - create, join, detach and kill in every order, on compartments in every state; sthread_fini() over
  * all of them.  World: host; what is in `what` runs inside.
  */
+#include <malloc.h>
 #include <poll.h>
 #include <stdatomic.h>
 
@@ -202,6 +203,15 @@ static void twice(const struct sthread_policy *p)
 	CHECK_OK(sthread_kill(st));
 	CHECK_EQ((uintptr_t)life_join(t), STHREAD_KILLED);
 
+	/* The kill is what makes the join return, and with it the handle go, while the kill still looks at it. */
+	for (size_t i = 0; i < 16 * KINDS; i++) {
+		st = st_create(p, what[i % KINDS].fn, NULL);
+		t = life_thread(joiner, st);
+		life_nap(i / KINDS * 200);
+		CHECK_OK(sthread_kill(st));
+		CHECK_EQ((uintptr_t)life_join(t), STHREAD_KILLED);
+	}
+
 	CHECK_ERR(sthread_join(NULL, &r), -EINVAL);
 	CHECK_ERR(sthread_detach(NULL), -EINVAL);
 	CHECK_ERR(sthread_kill(NULL), -EINVAL);
@@ -340,6 +350,7 @@ int main(void)
 	struct sthread_policy *p;
 	unsigned fds;
 
+	mallopt(M_PERTURB, 0xa5); /* what is used after it was freed is garbage */
 	CHECK(!pipe2(quiet, O_CLOEXEC));
 	fds = life_fds();
 	st_init();
