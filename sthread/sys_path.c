@@ -225,13 +225,16 @@ static int open_found(int found, int flags, struct stat *st)
 	return r;
 }
 
+/* Others that make and remove the file all the time win a race now and then, not so many. */
+#define CREATE_TRIES 64
+
 static int open_vetted(int dir, const char *path, int flags, uint64_t mode, struct stat *st)
 {
 	const uint64_t look = (uint64_t)(O_PATH | (flags & (O_NOFOLLOW | O_DIRECTORY)));
 	int r = -EEXIST;
 
 	/* Not there, but there when it is to be made: others made it.  Or it is a dead link. */
-	for (int tries = 0; r == -EEXIST && tries < 8; tries++) {
+	for (int tries = 0; r == -EEXIST && tries < CREATE_TRIES; tries++) {
 		int found = sys_open_beneath(dir, path, look, 0);
 
 		if (found >= 0)
