@@ -70,11 +70,6 @@ DUNE_API void dune_vm_stop(struct dune_vm *vm);
 /* No vCPU may be running.  Frees spaces, pages, slots and vCPUs that are left. */
 DUNE_API void dune_vm_destroy(struct dune_vm *vm);
 DUNE_API void dune_vm_get_info(const struct dune_vm *vm, struct dune_vm_info *out);
-/*
- * The descriptor of the VM, for who filters the system calls of threads that run vCPUs: there KVM_RUN on a vCPU and
- * KVM_SET_USER_MEMORY_REGION on this one are the only ioctls.  Not to be used for anything else.
- */
-DUNE_API int dune_vm_descriptor(const struct dune_vm *vm);
 /* In a child of fork(): close the descriptors and forget the rest, which was not inherited.  `vm` is gone afterwards. */
 DUNE_API void dune_vm_forked(struct dune_vm *vm);
 

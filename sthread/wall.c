@@ -75,8 +75,6 @@ static uint32_t value_of(const struct wall *w, const struct wall_test *t)
 		return (uint32_t)w->whose->process;
 	case WALL_IS_THREAD:
 		return (uint32_t)w->whose->thread;
-	case WALL_IS_VM:
-		return (uint32_t)w->whose->vm_fd;
 	default:
 		return t->value;
 	}
@@ -171,11 +169,11 @@ bool wall_possible(void)
 	return !syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action);
 }
 
-int wall_raise(int vm_fd)
+int wall_raise(void)
 {
 	struct sock_filter filter[WALL_PROGRAM];
 	struct sock_fprog prog = { .filter = filter };
-	const struct wall_whose whose = { getpid(), (pid_t)syscall(SYS_gettid), vm_fd };
+	const struct wall_whose whose = { getpid(), (pid_t)syscall(SYS_gettid) };
 
 	prog.len = (unsigned short)wall_build(filter, &whose, SECCOMP_RET_ERRNO | EPERM);
 	if (!prog.len || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

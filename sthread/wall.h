@@ -25,7 +25,6 @@ enum wall_how {
 	WALL_WITHOUT,	/* no bit of value */
 	WALL_IS_SELF,	/* this process's id */
 	WALL_IS_THREAD, /* the calling thread's id */
-	WALL_IS_VM,	/* the virtual machine's descriptor */
 };
 
 /* One host call; all of its tests must hold.  Several rules for one number: any. */
@@ -53,13 +52,12 @@ extern const struct wall_rule wall_loop[]; /* of the run loop and of the C libra
 /* The filter: instructions written.  0: it does not fit.  refuse: the verdict on what is not allowed. */
 struct wall_whose {
 	pid_t process, thread;
-	int vm_fd;
 };
 unsigned wall_build(struct sock_filter out[WALL_PROGRAM], const struct wall_whose *whose, uint32_t refuse);
 
 /* Does this kernel have what wall_raise() needs? */
 bool wall_possible(void);
 /* The calling thread from now on, and what it creates.  -ENOTSUP; -ENOMEM. */
-int wall_raise(int vm_fd);
+int wall_raise(void);
 
 #endif

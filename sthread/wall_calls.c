@@ -134,9 +134,8 @@ const struct wall_row wall_rows[] = {
 const unsigned wall_rows_len = sizeof(wall_rows) / sizeof(wall_rows[0]);
 
 const struct wall_rule wall_loop[] = {
-	/* The only ioctl on a vCPU; and the arena growing, which appends a slot when a fault needs a page. */
+	/* The only one that KVM is asked. */
 	IF(ioctl, IS(1, KVM_RUN)),
-	IF(ioctl, { .how = WALL_IS_VM }, IS(1, KVM_SET_USER_MEMORY_REGION)),
 	/* Locks; handing over jobs and results. */
 	H(futex), H(sched_yield),
 	/* The kick: its return, a call that it or a stop of the process interrupted, itself, to this process only. */

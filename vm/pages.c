@@ -2,8 +2,8 @@
 /*
  * pages.c - the arena: guest-physical pages from 0, with reference counts.  World: host.
  *
- * Slots cover the arena as it is first used, so that an unused gigabyte costs nothing.  Page 0 is
- * never handed out.  A page that was ever a page table is only ever a page table again: the host
+ * Its memslots are made at once, so that who runs later needs no other ioctl than KVM_RUN; an unused
+ * page costs the kernel 8 bytes, and us as many.  Page 0 is never handed out.  A page that was ever a page table is only ever a page table again: the host
  * kernel may remember what it translated, and only entries that ring 0 cleared are forgotten.
  */
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 #include "vm/vm.h"
 
-#define SLOT_CHUNK (256UL << 20)
+#define SLOT_MOST (1UL << 40) /* KVM takes less than 2^31 pages in one */
 
 static uint32_t number(dune_gpa_t page)
 {
@@ -29,6 +29,7 @@ int arena_init(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	struct arena *a = &vm->arena;
 	size_t meta = cfg->size / DUNE_PAGE_SIZE * sizeof(struct page);
 	void *pages;
+	int err;
 
 	if (cfg->size > 1UL << 43)
 		return -EINVAL;
@@ -52,6 +53,12 @@ int arena_init(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	a->size = cfg->size;
 	a->pages = pages;
 	a->top = DUNE_PAGE_SIZE;
+	for (uint64_t at = 0, len; at < a->size; at += len) {
+		len = a->size - at < SLOT_MOST ? a->size - at : SLOT_MOST;
+		err = slot_register(vm, at, a->base + at, len, false);
+		if (err)
+			return err;
+	}
 	return 0;
 }
 
@@ -69,19 +76,9 @@ static int grow(struct dune_vm *vm, uint64_t bytes, uint64_t align, dune_gpa_t *
 {
 	struct arena *a = &vm->arena;
 	uint64_t at = (a->top + align - 1) & ~(align - 1), end;
-	int err;
 
 	if (__builtin_add_overflow(at, bytes, &end) || end > a->size)
 		return -ENOMEM;
-	while (a->slotted < end) {
-		uint64_t len = a->size - a->slotted < SLOT_CHUNK ? a->size - a->slotted :
-								   SLOT_CHUNK;
-
-		err = slot_register(vm, a->slotted, a->base + a->slotted, len, false);
-		if (err)
-			return err;
-		a->slotted += len;
-	}
 	/* What the alignment skipped is usable, one page at a time. */
 	for (uint64_t p = a->top; p < at; p += DUNE_PAGE_SIZE) {
 		a->pages[p / DUNE_PAGE_SIZE].next = a->free_pages;

@@ -198,11 +198,6 @@ static int start(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	return 0;
 }
 
-int dune_vm_descriptor(const struct dune_vm *vm)
-{
-	return vm->vm_fd;
-}
-
 int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)
 {
 	struct dune_vm *vm;

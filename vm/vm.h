@@ -35,8 +35,7 @@ struct page {
 struct arena {
 	char *base;
 	uint64_t size;
-	uint64_t top;	  /* never used above; guest-physical */
-	uint64_t slotted; /* covered by memslots below */
+	uint64_t top; /* never used above; guest-physical */
 	struct page *pages;
 	uint32_t free_pages, free_tables, free_roots; /* list heads */
 	uint64_t used, tables;			      /* pages: handed out, of these table pages */

@@ -416,7 +416,7 @@ static void *behind_main(void *arg)
 {
 	struct sock_filter filter[WALL_PROGRAM];
 	struct sock_fprog prog = { .filter = filter };
-	const struct wall_whose whose = { getpid(), (pid_t)syscall(SYS_gettid), -1 };
+	const struct wall_whose whose = { getpid(), (pid_t)syscall(SYS_gettid) };
 	struct behind *b = arg;
 
 	prog.len = (unsigned short)wall_build(filter, &whose, SECCOMP_RET_TRAP);
