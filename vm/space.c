@@ -106,7 +106,7 @@ static struct dune_space *release(struct dune_space *s)
 	pt_free(&s->pt);
 	edits_done(s);
 	if (s->live) {
-		edits_scrub(vm, s->pt.root, true);
+		edits_scrub(vm, (uint32_t)(s->pt.root.v / DUNE_PAGE_SIZE), true);
 	} else {
 		memset(arena_host(&vm->arena, s->pt.root), 0, DUNE_PAGE_SIZE / 2);
 		arena_table_free(vm, true, s->pt.root);
