@@ -184,6 +184,8 @@ DUNE_API size_t dune_space_private(struct dune_space *s, const struct dune_priva
 DUNE_API void dune_space_limit(struct dune_space *s, size_t pages);
 /* Arena pages this space holds alone: tables, private pages, bookkeeping. */
 DUNE_API size_t dune_space_pages(const struct dune_space *s);
+/* Those of them that are page tables which translate addresses in [at, at+len) and no others. */
+DUNE_API size_t dune_space_tables(struct dune_space *s, dune_gva_t at, size_t len);
 
 /*
  * Put a space back to a beginning: the first `keep` private pages (0: all) get the bytes they were made from

@@ -147,6 +147,11 @@ int pt_lookup(struct pt *pt, dune_gva_t at, struct dune_leaf *out);
 int pt_walk(struct pt *pt, dune_gva_t from, dune_gva_t to,
 	    int (*fn)(void *ctx, dune_gva_t at, const struct dune_leaf *leaf), void *ctx);
 /*
+ * Tables of this tree that translate addresses in [from, to) and no others.  0 for a range that the
+ * above would not take.
+ */
+size_t pt_tables(const struct pt *pt, dune_gva_t from, dune_gva_t to);
+/*
  * Replace the leaf page at `at` (of any size: split first) by `page` with `prot`, checked as
  * pt_map() does; the old page is released if it was OWNED (an OWNED page replaced by itself, OWNED,
  * only changes rights).  With no leaf there: maps it.  What copy-on-write and demand faults end in.

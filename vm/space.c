@@ -336,6 +336,16 @@ size_t dune_space_pages(const struct dune_space *s)
 	return s->mon->used;
 }
 
+size_t dune_space_tables(struct dune_space *s, dune_gva_t at, size_t len)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = pt_tables(&s->pt, at, dune_gva(at.v + len));
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
 /* A space that rests does not keep more pages than that from others only because edits wait. */
 #define PARKED_MAX 32
 
