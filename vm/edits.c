@@ -123,6 +123,13 @@ static void ops_page_free(void *ctx, dune_gpa_t page)
 	}
 }
 
+static bool ops_writable(void *ctx, dune_gpa_t page, uint64_t size)
+{
+	struct dune_vm *vm = ((struct dune_space *)ctx)->vm;
+
+	return page.v < vm->arena.size || slot_covers(vm, page, size, true);
+}
+
 const struct pt_ops space_pt_ops = {
 	.get = ops_get,
 	.set = ops_set,
@@ -131,6 +138,7 @@ const struct pt_ops space_pt_ops = {
 	.init = ops_init,
 	.table_free = ops_table_free,
 	.page_free = ops_page_free,
+	.writable = ops_writable,
 };
 
 void edits_done(struct dune_space *s)
