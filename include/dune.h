@@ -138,8 +138,8 @@ DUNE_API void dune_vm_free(struct dune_space *space);
  * enters ring 3, on whichever vCPU; reads through this interface show the new state at once, and pages that
  * went are reused only after that.  dune_vm_sync() makes all of it true now, on every vCPU, also running ones.
  * Errors: -EINVAL, -EEXIST (map over a mapping), -ENOMEM (nothing changed), -EBUSY (frozen).
- * What is mapped must be there: pages of the arena that were handed out, or a part of one window, without DUNE_WRITE
- * (-EINVAL).  dune_vm_mprotect() does not ask: a write to a window ends in DUNE_EXIT_LOST.
+ * What is mapped must be there: pages of the arena that were handed out, or a part of one window; and a read-only
+ * window is not made writable, by either call (-EINVAL).
  */
 DUNE_MUST DUNE_API int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len, unsigned prot);
 DUNE_MUST DUNE_API int dune_vm_mprotect(struct dune_space *s, dune_gva_t at, size_t len, unsigned prot); /* holes are skipped */
@@ -162,7 +162,7 @@ DUNE_MUST DUNE_API int dune_vm_make_private(struct dune_space *s, dune_gva_t at)
  * DUNE_WRITE or none (no access, but the range is taken).  Adding over a region replaces that part of it and
  * keeps pages that are there, their rights adjusted; removing unmaps them.  Adjacent alike regions are one.
  * Ordinary mappings in the range get its rights, too, as by dune_vm_mprotect(), and go when it is removed: keep them apart.
- * Errors: -EINVAL, -ENOMEM (too many regions).
+ * Errors: -EINVAL, -ENOMEM (also too many regions); nothing changed.
  */
 DUNE_MUST DUNE_API int dune_region_add(struct dune_space *s, dune_gva_t at, size_t len, unsigned prot);
 DUNE_MUST DUNE_API int dune_region_remove(struct dune_space *s, dune_gva_t at, size_t len);
@@ -179,6 +179,8 @@ DUNE_API size_t dune_space_private(struct dune_space *s, const struct dune_priva
 DUNE_API void dune_space_limit(struct dune_space *s, size_t pages);
 /* Arena pages this space holds alone: tables, private pages, bookkeeping. */
 DUNE_API size_t dune_space_pages(const struct dune_space *s);
+/* Those of them that are page tables which translate addresses in [at, at+len) and no others. */
+DUNE_API size_t dune_space_tables(struct dune_space *s, dune_gva_t at, size_t len);
 
 /*
  * Put a space back to a beginning: the first `keep` private pages (0: all) get the bytes they were made from

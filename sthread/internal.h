@@ -44,8 +44,13 @@
 #define KEEP_AREA	     64
 #define KEEP_MESSAGE	     2
 #define KEEP_PAGES	     (KEEP_STACK + KEEP_AREA + KEEP_MESSAGE + 32)
-/* A space that holds more than that after a run is not worth keeping. */
+/*
+ * A space that holds more than that after a run is not worth keeping.  Page tables for tags alone are
+ * apart: the next run with these tags needs them all, and to make and clear them costs far more than
+ * the run.  They stay, as many as 8 GiB of small tags have, until a policy comes without those tags.
+ */
 #define KEEP_SPACE	     (KEEP_PAGES + 96)
+#define KEEP_TAG_TABLES	     4096
 #define HOT_PAGES	     8
 
 enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL, STOP_CPU };
@@ -73,6 +78,7 @@ struct lane {
 	bool lost;		/* its vCPU failed */
 	struct mapped *mapped; /* by address */
 	size_t nmapped, mapped_cap;
+	size_t tag_tables;   /* page tables that they alone need */
 	uint64_t mem_serial; /* of the grants that they are */
 	unsigned random_left;
 	unsigned char random[256]; /* the kernel never gives less of so few */

@@ -59,6 +59,8 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	unsigned n;
 	int err;
 
+	if ((err = tag_map(l, policy)))
+		return err;
 	/* What was kept from earlier runs is nothing that this one asked for. */
 	if (memory != POLICY_NO_LIMIT &&
 	    dune_space_pages(l->space) + LIMIT_SLACK > memory / DUNE_PAGE_SIZE &&
@@ -68,7 +70,7 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	l->ctx.own_thread = own_thread;
 	l->ctx.pid = (int)(FIRST_PID + atomic_fetch_add(&process.next_pid, 1) % PIDS);
 	l->ctx.tid = l->ctx.pid;
-	if ((err = tag_map(l, policy)) || (err = sys_begin(&l->ctx)))
+	if ((err = sys_begin(&l->ctx)))
 		return err;
 	n = sys_answers(&l->ctx, answers);
 	for (unsigned i = 0; i < n && !err; i++)
@@ -360,7 +362,8 @@ bool lane_clean(struct lane *l)
 	if (trim(l, process.area_start, process.area_end, KEEP_AREA, false) ||
 	    trim(l, process.message_low, process.message_low + MESSAGE_SIZE, KEEP_MESSAGE, false) ||
 	    trim(l, process.stack_low, process.stack_top, KEEP_STACK, true) ||
-	    dune_space_reset(l->space, KEEP_PAGES) || dune_space_pages(l->space) > KEEP_SPACE)
+	    dune_space_reset(l->space, KEEP_PAGES) || l->tag_tables > KEEP_TAG_TABLES ||
+	    dune_space_pages(l->space) - l->tag_tables > KEEP_SPACE)
 		return false;
 	l->dirty = false;
 	return true;

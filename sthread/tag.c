@@ -203,6 +203,11 @@ int tag_window(const struct sthread_tag *t, uint64_t at, uint64_t *end, dune_gpa
 	return err ? -ENOMEM : 0;
 }
 
+size_t tag_tables(struct dune_space *s)
+{
+	return dune_space_tables(s, dune_gva(area.base), area.len);
+}
+
 static const char *kind_of(const struct sthread_tag *t)
 {
 	return at_home(t) ? t->plain ? "memory of" : "tag" : "globals tagged";

@@ -83,6 +83,8 @@ void tag_leave(struct sthread_tag *t);
 int tag_window(const struct sthread_tag *t, uint64_t at, uint64_t *end, dune_gpa_t *out);
 /* No call finds the tag any more, and the last one has left.  tags.lock held, and let go meanwhile. */
 void tag_retire(struct sthread_tag *t);
+/* Page tables of the space that are there for tags alone. */
+size_t tag_tables(struct dune_space *s);
 /* For reports: true if `at` is in the area. */
 bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len);
 void tags_count(uint64_t *tags, uint64_t *bytes);

@@ -121,6 +121,7 @@ int tag_map(struct lane *l, const struct policy *p)
 		l->mapped[i] = (struct mapped){ want->list[i].start, want->list[i].len,
 						want->list[i].rights };
 	l->nmapped = want->n;
+	l->tag_tables = tag_tables(l->space);
 	l->mem_serial = want->serial;
 	return 0;
 }

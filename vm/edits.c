@@ -54,7 +54,7 @@ static void ops_set(void *ctx, dune_gpa_t entry, uint64_t old, uint64_t val, dun
 	}
 	if (s->nedits == EDITS_MAX)
 		edits_flush(s);
-	s->edits[s->nedits++] = (struct mon_edit){ entry.v, val, at.v };
+	s->edits[s->nedits++] = (struct mon_edit){ .entry = entry.v, .value = val, .at = at.v };
 	s->edits_flush |= level > 1;
 }
 
@@ -123,6 +123,13 @@ static void ops_page_free(void *ctx, dune_gpa_t page)
 	}
 }
 
+static bool ops_writable(void *ctx, dune_gpa_t page, uint64_t size)
+{
+	struct dune_vm *vm = ((struct dune_space *)ctx)->vm;
+
+	return page.v < vm->arena.size || slot_covers(vm, page, size, true);
+}
+
 const struct pt_ops space_pt_ops = {
 	.get = ops_get,
 	.set = ops_set,
@@ -131,6 +138,7 @@ const struct pt_ops space_pt_ops = {
 	.init = ops_init,
 	.table_free = ops_table_free,
 	.page_free = ops_page_free,
+	.writable = ops_writable,
 };
 
 void edits_done(struct dune_space *s)
@@ -148,12 +156,7 @@ void edits_done(struct dune_space *s)
 		pages = s->vm->arena.pages[pages].next;
 		dune_page_put(s->vm, page);
 	}
-	while (tables) {
-		dune_gpa_t table = dune_gpa((uint64_t)tables * DUNE_PAGE_SIZE);
-
-		tables = s->vm->arena.pages[tables].next;
-		edits_scrub(s->vm, table, false);
-	}
+	edits_scrub(s->vm, tables, false);
 }
 
 void edits_hand_over(struct dune_space *s, struct dune_vcpu *c)
@@ -248,29 +251,48 @@ int edits_flush(struct dune_space *s)
 	return err;
 }
 
-void edits_scrub(struct dune_vm *vm, dune_gpa_t table, bool root)
+/* So many at a time: meanwhile others wait for the service vCPU. */
+#define SCRUBS 16
+
+/* The edit that clears all of a dead table that is not zero.  False: there is nothing. */
+static bool clearing(struct dune_vm *vm, dune_gpa_t table, bool root, struct mon_edit *out)
 {
 	const uint64_t *entries = arena_host(&vm->arena, table);
-	unsigned end = root ? PT_ENTRIES / 2 : PT_ENTRIES;
-	struct mon_edit edits[MON_EDITS];
-	unsigned n = 0;
-	int err = 0;
+	unsigned first = 0, end = root ? PT_ENTRIES / 2 : PT_ENTRIES;
 
-	pthread_mutex_lock(&vm->service_lock);
-	if (atomic_load(&vm->broken)) /* nobody will use it again */
-		err = -EIO;
-	for (unsigned i = 0; i < end && !err; i++) {
-		if (!entries[i])
-			continue;
-		edits[n++] = (struct mon_edit){ .entry = table.v + i * 8 };
-		if (n == MON_EDITS) {
-			err = service(vm, edits, n, false);
-			n = 0;
+	while (first < end && !entries[first])
+		first++;
+	while (first < end && !entries[end - 1])
+		end--;
+	if (first == end)
+		return false;
+	*out = (struct mon_edit){ .entry = table.v + first * 8, .more = end - first - 1 };
+	return true;
+}
+
+void edits_scrub(struct dune_vm *vm, uint32_t tables, bool root)
+{
+	while (tables) {
+		struct mon_edit edits[SCRUBS];
+		unsigned n = 0;
+		int err;
+
+		while (tables && n < SCRUBS) {
+			dune_gpa_t table = dune_gpa((uint64_t)tables * DUNE_PAGE_SIZE);
+
+			tables = vm->arena.pages[tables].next;
+			if (clearing(vm, table, root, &edits[n]))
+				n++;
+			else
+				arena_table_free(vm, root, table);
 		}
+		pthread_mutex_lock(&vm->service_lock);
+		err = atomic_load(&vm->broken) ? -EIO : service(vm, edits, n, true);
+		pthread_mutex_unlock(&vm->service_lock);
+		if (err) /* nobody will use them again */
+			return;
+		while (n--)
+			arena_table_free(vm, root,
+					 dune_gpa(edits[n].entry & ~(DUNE_PAGE_SIZE - 1)));
 	}
-	if (!err)
-		err = service(vm, edits, n, true);
-	pthread_mutex_unlock(&vm->service_lock);
-	if (!err)
-		arena_table_free(vm, root, table);
 }

@@ -143,11 +143,18 @@ static size_t tables_below(int level, uint64_t from, uint64_t to, bool huge)
 }
 
 /* May e not touch this leaf? */
-static int refuse(const struct edit *e, uint64_t leaf)
+static int refuse(const struct edit *e, uint64_t leaf, int level)
 {
+	const struct pt *pt = e->pt;
+
 	if (e->kind == MAP)
 		return -EEXIST;
-	if (e->kind == PROTECT && (e->prot & DUNE_EXEC) && (leaf & PT_COW) && (leaf & PT_NX))
+	if (e->kind != PROTECT)
+		return 0;
+	if ((e->prot & DUNE_EXEC) && (leaf & PT_COW) && (leaf & PT_NX))
+		return -EINVAL;
+	if ((e->prot & DUNE_WRITE) && !(leaf & (PT_COW | PT_W)) && pt->ops->writable &&
+	    !pt->ops->writable(pt->ctx, pt_target(leaf), pt_span(level)))
 		return -EINVAL;
 	return 0;
 }
@@ -171,7 +178,7 @@ static long plan(const struct edit *e, dune_gpa_t table, int level, uint64_t fro
 		if (borrowed)
 			entry = pt_borrow(entry, level, pt_index(at, level));
 		if (pt_is_leaf(entry, level)) {
-			err = refuse(e, entry);
+			err = refuse(e, entry, level);
 			if (err)
 				return err;
 		}

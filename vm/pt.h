@@ -80,6 +80,8 @@ struct pt_ops {
 	 */
 	void (*table_free)(void *ctx, dune_gpa_t table);
 	void (*page_free)(void *ctx, dune_gpa_t page);
+	/* Can [page, page+size), which a leaf maps, be written?  NULL: all can. */
+	bool (*writable)(void *ctx, dune_gpa_t page, uint64_t size);
 };
 
 struct pt {
@@ -132,7 +134,8 @@ int pt_unmap(struct pt *pt, dune_gva_t at, size_t len);
  * kept) for the leaves in the range.  Holes are skipped.  A COW leaf stays COW: asked for WRITE it
  * is written by copy; asked for READ alone it is not written (and not reported COW) until WRITE is
  * asked for again; asked for EXEC: -EINVAL, unless it is executable (a borrowed one can be) and so
- * stays what it is.  READ|COW makes every leaf of the range COW.
+ * stays what it is.  READ|COW makes every leaf of the range COW.  WRITE for any other leaf whose
+ * page cannot be written: -EINVAL.
  */
 int pt_protect(struct pt *pt, dune_gva_t at, size_t len, unsigned prot);
 /*
@@ -146,6 +149,11 @@ int pt_lookup(struct pt *pt, dune_gva_t at, struct dune_leaf *out);
  */
 int pt_walk(struct pt *pt, dune_gva_t from, dune_gva_t to,
 	    int (*fn)(void *ctx, dune_gva_t at, const struct dune_leaf *leaf), void *ctx);
+/*
+ * Tables of this tree that translate addresses in [from, to) and no others.  0 for a range that the
+ * above would not take.
+ */
+size_t pt_tables(const struct pt *pt, dune_gva_t from, dune_gva_t to);
 /*
  * Replace the leaf page at `at` (of any size: split first) by `page` with `prot`, checked as
  * pt_map() does; the old page is released if it was OWNED (an OWNED page replaced by itself, OWNED,

@@ -121,3 +121,28 @@ int pt_walk(struct pt *pt, dune_gva_t from, dune_gva_t to,
 		return -EINVAL;
 	return walk(&w, pt->root, PT_LEVELS, from.v, to.v, false);
 }
+
+static size_t tables(const struct pt *pt, dune_gpa_t table, int level, uint64_t from, uint64_t to)
+{
+	uint64_t at, next;
+	size_t n = 0;
+
+	for (at = from; at < to; at = next) {
+		uint64_t entry = pt_get(pt, table, at, level);
+
+		next = pt_entry_end(at, level, to);
+		if (!entry || pt_is_leaf(entry, level) || (entry & PT_SHARED))
+			continue;
+		n += next - at == pt_span(level);
+		if (level > 2) /* what level 1 has is leaves */
+			n += tables(pt, pt_target(entry), level - 1, at, next);
+	}
+	return n;
+}
+
+size_t pt_tables(const struct pt *pt, dune_gva_t from, dune_gva_t to)
+{
+	if (from.v > to.v || !pt_range_ok(from.v, to.v - from.v))
+		return 0;
+	return tables(pt, pt->root, PT_LEVELS, from.v, to.v);
+}

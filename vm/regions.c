@@ -61,13 +61,26 @@ static uint32_t rebuild(const struct mon_space *m, struct mon_region *to, uint64
 	return n;
 }
 
-static int change(struct dune_space *s, uint64_t start, uint64_t end, bool present, uint64_t prot)
+/*
+ * The list, and the pages that are there: they keep their bytes and get the region's rights, or go.
+ */
+static int change(struct dune_space *s, dune_gva_t at, size_t len, bool present, unsigned prot)
 {
 	struct mon_region list[MON_REGIONS + 2];
-	uint32_t n = rebuild(s->mon, list, start, end, present, prot);
+	uint32_t n = rebuild(s->mon, list, at.v, at.v + len, present, prot);
+	int err = 0;
 
 	if (n > MON_REGIONS)
 		return -ENOMEM;
+	if (!present)
+		err = dune_vm_unmap(s, at, len);
+	else if (s->nprivate)
+		err = pt_protect(&s->pt, at, len, prot);
+	if (err)
+		return err;
+	/* Ordinary pages have these rights already. */
+	if (present && prot != (DUNE_READ | DUNE_WRITE))
+		s->reprotected = true;
 	memcpy(s->mon->regions, list, n * sizeof(*list));
 	s->mon->nregions = n;
 	return 0;
@@ -80,15 +93,7 @@ int dune_region_add(struct dune_space *s, dune_gva_t at, size_t len, unsigned pr
 	if (err)
 		return err;
 	pthread_mutex_lock(&s->lock);
-	err = change(s, at.v, at.v + len, true, prot);
-	/*
-	 * Pages that are there keep their bytes and get the region's rights; ordinary ones have
-	 * them already.
-	 */
-	if (prot != (DUNE_READ | DUNE_WRITE))
-		s->reprotected = true;
-	if (!err && s->nprivate)
-		err = pt_protect(&s->pt, at, len, prot);
+	err = change(s, at, len, true, prot);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }
@@ -100,9 +105,7 @@ int dune_region_remove(struct dune_space *s, dune_gva_t at, size_t len)
 	if (err)
 		return err;
 	pthread_mutex_lock(&s->lock);
-	err = change(s, at.v, at.v + len, false, 0);
-	if (!err)
-		err = dune_vm_unmap(s, at, len);
+	err = change(s, at, len, false, 0);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }

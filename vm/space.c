@@ -106,7 +106,7 @@ static struct dune_space *release(struct dune_space *s)
 	pt_free(&s->pt);
 	edits_done(s);
 	if (s->live) {
-		edits_scrub(vm, s->pt.root, true);
+		edits_scrub(vm, (uint32_t)(s->pt.root.v / DUNE_PAGE_SIZE), true);
 	} else {
 		memset(arena_host(&vm->arena, s->pt.root), 0, DUNE_PAGE_SIZE / 2);
 		arena_table_free(vm, true, s->pt.root);
@@ -334,6 +334,16 @@ void dune_space_limit(struct dune_space *s, size_t pages)
 size_t dune_space_pages(const struct dune_space *s)
 {
 	return s->mon->used;
+}
+
+size_t dune_space_tables(struct dune_space *s, dune_gva_t at, size_t len)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = pt_tables(&s->pt, at, dune_gva(at.v + len));
+	pthread_mutex_unlock(&s->lock);
+	return n;
 }
 
 /* A space that rests does not keep more pages than that from others only because edits wait. */

@@ -137,10 +137,10 @@ void edits_done(struct dune_space *s);
 /* Make all staged edits now, by the service vCPU.  -EIO: the VM is broken. */
 int edits_flush(struct dune_space *s);
 /*
- * A dead root or table that was live: ring 0 clears its entries (a root's lower half), then it is
- * free.
+ * Dead tables, or one dead root, that were live, chained as what is parked: ring 0 clears their
+ * entries (a root's lower half), then they are free.
  */
-void edits_scrub(struct dune_vm *vm, dune_gpa_t table, bool root);
+void edits_scrub(struct dune_vm *vm, uint32_t tables, bool root);
 
 /*
  * ---- vcpu.c

@@ -277,6 +277,79 @@ static void behind(void)
 	dune_vm_free(s);
 }
 
+/* A window that is read-only stays so, whoever asks and beside whatever; what is refused changes nothing. */
+static void windows_protected(void)
+{
+	char *p = mmap(NULL, 4 * GUEST_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const uint64_t own = BASE + 8 * GUEST_HUGE;
+	struct dune_space *t = guest_space(), *s = guest_space();
+	const struct dune_private *list;
+	dune_gpa_t ro, rw;
+	struct dune_leaf leaf;
+	dune_gva_t start;
+	size_t len;
+	unsigned prot;
+
+	CHECK(p != MAP_FAILED);
+	memset(p, 0x33, 4 * GUEST_HUGE);
+	CHECK_OK(dune_slot_add(guest_vm, p, 4 * GUEST_HUGE, &ro));
+	CHECK_OK(dune_slot_add_rw(guest_vm, p, 4 * GUEST_HUGE, &rw));
+	/* Large leaves and small ones, and a page of its own just before them. */
+	CHECK_OK(dune_vm_map(s, dune_gva(BASE + ro.v % GUEST_HUGE), ro, 4 * GUEST_HUGE, RO));
+	guest_map(s, BASE + ro.v % GUEST_HUGE - 4096, 5, RO);
+	CHECK_OK(dune_vm_lookup(s, dune_gva(BASE + GUEST_HUGE), &leaf));
+	CHECK_EQ(leaf.size, GUEST_HUGE);
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE), 5 * GUEST_HUGE, RW), -EINVAL);
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE + GUEST_HUGE), 4096, DUNE_WRITE), -EINVAL);
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE + ro.v % GUEST_HUGE - 4096), 2 * 4096, RW), -EINVAL);
+	guest_write_fault(c, s, BASE + ro.v % GUEST_HUGE - 4096, PF_DENIED_WRITE);
+	guest_write_fault(c, s, BASE + GUEST_HUGE, PF_DENIED_WRITE);
+	CHECK_EQ(guest_read(c, s, BASE + GUEST_HUGE), 0x3333333333333333);
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(BASE + GUEST_HUGE), 4096, 0));
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE + GUEST_HUGE), 4096, RW), -EINVAL);
+	guest_read_fault(c, s, BASE + GUEST_HUGE, PF_ABSENT_READ);
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(BASE + GUEST_HUGE), 4096, RO));
+	CHECK_EQ(guest_read(c, s, BASE + GUEST_HUGE), 0x3333333333333333);
+
+	/* A region over it does not manage either, and is none then. */
+	CHECK_OK(dune_region_add(s, dune_gva(own), 4096, RW));
+	guest_write(c, s, own, 1);
+	CHECK_ERR(dune_region_add(s, dune_gva(BASE + GUEST_HUGE), 4096, RW), -EINVAL);
+	CHECK_OK(dune_region_next(s, dune_gva(0), &start, &len, &prot));
+	CHECK(start.v == own && len == 4096);
+	guest_write_fault(c, s, BASE + GUEST_HUGE, PF_DENIED_WRITE);
+	CHECK_OK(dune_region_add(s, dune_gva(BASE + GUEST_HUGE), 4096, RO));
+	CHECK_EQ(guest_read(c, s, BASE + GUEST_HUGE), 0x3333333333333333);
+
+	/* The twins: a page of its own; the same memory by the other window; by copy. */
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(BASE + ro.v % GUEST_HUGE - 4096), 4096, RW));
+	guest_write(c, s, BASE + ro.v % GUEST_HUGE - 4096, 6);
+	CHECK_OK(dune_vm_map(s, dune_gva(own + 4096), rw, 4096, RO));
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(own + 4096), 4096, RW));
+	guest_write(c, s, own + 4096, 7);
+	CHECK_EQ(*(uint64_t *)p, 7);
+	CHECK_OK(dune_vm_map(s, dune_gva(own + 8192), dune_gpa(ro.v + 4096), 4096, RO | DUNE_COW));
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(own + 8192), 4096, RO));
+	CHECK_OK(dune_vm_mprotect(s, dune_gva(own + 8192), 4096, RW));
+	guest_write(c, s, own + 8192, 8);
+	CHECK_EQ(*(uint64_t *)(p + 4096), 0x3333333333333333);
+	CHECK_EQ(dune_space_private(s, &list), 2);
+	dune_vm_free(s);
+
+	/* A clone has it no better. */
+	CHECK_OK(dune_vm_map(t, dune_gva(BASE), dune_gpa(ro.v + 4096), 4096, RO));
+	CHECK_OK(dune_vm_unmap(t, dune_gva(GUEST_CODE), 4096));
+	CHECK_OK(dune_vm_unmap(t, dune_gva(GUEST_STACK_TOP - 4096), 4096));
+	CHECK_OK(dune_vm_unmap(t, dune_gva(GUEST_SHARED), 4096));
+	CHECK_OK(dune_vm_clone(t, &s));
+	guest_furnish(s);
+	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE), 4096, RW), -EINVAL);
+	guest_write_fault(c, s, BASE, PF_DENIED_WRITE);
+	CHECK_EQ(guest_read(c, s, BASE), 0x3333333333333333);
+	dune_vm_free(s);
+	dune_vm_free(t);
+}
+
 /* Two vCPUs in one space: only where the host, which has a lock, decides. */
 static void two_in_one(void)
 {
@@ -323,6 +396,8 @@ int main(void)
 	clones();
 	NOTE("behind");
 	behind();
+	NOTE("windows protected");
+	windows_protected();
 	NOTE("two in one");
 	two_in_one();
 	dune_vm_get_stats(guest_vm, &st);

@@ -229,6 +229,11 @@ static void large_leaves(void)
 	mem_tree_free(&t);
 }
 
+static size_t tables(struct tree *t, uint64_t from, uint64_t to)
+{
+	return pt_tables(&t->pt, dune_gva(from), dune_gva(to));
+}
+
 /* Many GiB across a root entry: what is needed is known, and failing late leaves nothing. */
 static void many_tables(void)
 {
@@ -260,6 +265,20 @@ static void many_tables(void)
 	CHECK_OK(map(&t, at - 2 * GIB, PAGE, 2 * GIB, RW));
 	CHECK_EQ(t.tables, 203 + 2 + 2 * 512);
 	mem_audit(&t);
+	/* Of a range: those that are there for it alone. */
+	CHECK_EQ(tables(&t, 0, DUNE_USER_END), 2 + 202 + 2 * 512);
+	CHECK_EQ(tables(&t, 0, 1024 * GIB), 2 + 202 + 2 * 512);
+	CHECK_EQ(tables(&t, at - 2 * GIB, at), 2 + 2 * 512);
+	CHECK_EQ(tables(&t, at - 2 * GIB, at - PAGE), 2 + 2 * 512 - 2);
+	CHECK_EQ(tables(&t, at - 2 * GIB + PAGE, at), 2 + 2 * 512 - 2);
+	CHECK_EQ(tables(&t, at - 2 * MIB, at), 1);
+	CHECK_EQ(tables(&t, at - 2 * MIB, at - PAGE), 0);
+	CHECK_EQ(tables(&t, at, at + len), 200);
+	CHECK_EQ(tables(&t, at - GIB, at + GIB + 2 * MIB), 1 + 512 + 1);
+	CHECK_EQ(tables(&t, at, at), 0);
+	CHECK_EQ(tables(&t, at + len, at), 0);
+	CHECK_EQ(tables(&t, at + 1, at + len), 0);
+	CHECK_EQ(tables(&t, 0, DUNE_USER_END + PAGE), 0);
 	CHECK_OK(unmap(&t, 0, DUNE_USER_END));
 	CHECK_EQ(t.tables, 1);
 	mem_tree_free(&t);
@@ -285,6 +304,11 @@ static void clones(void)
 	CHECK_OK(pt_replace(&a.pt, dune_gva(2 * MIB + PAGE), dune_gpa(copy), RW | DUNE_OWNED));
 	mem_pages_own(&a, copy, 1, 2 * MIB + PAGE);
 	CHECK(a.tables == 4 && a.sets == 1);
+	/* A table that another tree has is not counted. */
+	CHECK_EQ(tables(&a, 0, DUNE_USER_END), 3);
+	CHECK_EQ(tables(&a, 2 * MIB, 4 * MIB), 1);
+	CHECK_EQ(tables(&a, 4 * MIB, 4 * GIB), 0);
+	CHECK_EQ(tables(&src, 0, DUNE_USER_END), 5);
 	CHECK_EQ(look(&src, 2 * MIB + PAGE).page.v, page + PAGE);
 	CHECK_EQ(look(&src, 2 * MIB + PAGE).prot, RC | DUNE_OWNED);
 	CHECK_EQ(look(&a, 2 * MIB + PAGE).page.v, copy);

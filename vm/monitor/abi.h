@@ -31,14 +31,15 @@ struct mon_header {
 	uint64_t end;	 /* of everything */
 };
 
-/* One store to a page-table entry that may be live. */
+/* A store to a page-table entry that may be live, or to several in a row. */
 struct mon_edit {
 	uint64_t entry; /* guest-physical address of the entry */
 	uint64_t value;
 	uint64_t at; /* address to invalidate; the address of a table entry asks for a whole flush */
+	uint64_t more; /* entries after it in its table that get the value, too; they ask for a whole flush */
 };
 
-#define MON_EDITS 80
+#define MON_EDITS 64
 
 /* A page that copy-on-write or a demand region gave the space. */
 struct mon_private {

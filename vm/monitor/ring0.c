@@ -233,8 +233,11 @@ void ring0_apply(const void *stack)
 	}
 	for (uint32_t i = 0; i < v->nedits; i++) {
 		const struct mon_edit *e = &v->edits[i];
+		volatile uint64_t *entry = window_entry(v, e->entry);
 
-		*(volatile uint64_t *)window_entry(v, e->entry) = e->value;
+		*entry = e->value;
+		if (e->more)
+			cpu_stosq((void *)(entry + 1), e->value, e->more);
 		cpu_invlpg(e->at);
 	}
 	v->nedits = 0;
