@@ -396,6 +396,15 @@ STHREAD_MUST STHREAD_API int sthread_gate_caller(struct sthread_id *out);
  * not in a gate, called by the master, rights, or of a kind that cannot be granted.  -ENOMEM, -ENFILE.
  */
 STHREAD_MUST STHREAD_API int sthread_gate_give_fd(int fd, unsigned rights);
+/*
+ * In a gate: hands the caller a tag, with rights that the gate itself has (a native gate: any tag of the master, any
+ * rights).  The memory is there, at its address, once the call has returned successfully, besides what the caller has
+ * (rights of both, if it has this one), as if its policy had granted it: until the end of its run, and for what it makes
+ * and hands on.  Until then the tag is not destroyed (-EBUSY).
+ * -EPERM: more rights than the gate has, or not a tag of the gate's.  -ENOMEM: also, the caller's limit of memory leaves
+ * no room for page tables.  -EINVAL: not in a gate, called by the master, rights; native: not a tag that is there.
+ */
+STHREAD_MUST STHREAD_API int sthread_gate_give_tag(struct sthread_tag *tag, unsigned rights);
 /* The record of the last call that did not return properly, for the log.  -ENOENT: there was none.  -EINVAL. */
 STHREAD_MUST STHREAD_API int sthread_gate_last_result(const struct sthread_gate *gate, struct sthread_result *out);
 

@@ -66,6 +66,7 @@ struct gate_call {
 	sigset_t mask;		 /* gate_run.c */
 	unsigned n_given;
 	int given[STHREAD_GATE_GIVES]; /* numbers in the caller's table */
+	const struct policy *before;   /* the caller's, held, if it was given a tag; else NULL */
 };
 
 /* gate_object.c */
@@ -76,9 +77,13 @@ void gate_put(struct sthread_gate *g); /* NULL is fine */
 long gate_serve_call(struct lane *l, const uint64_t arg[5]);
 long gate_serve_find(struct lane *l, uint64_t name);
 long gate_serve_caller(struct lane *l);
-long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights);
 /* The caller of the calling thread's native gate is being stopped, or the call of c is. */
 bool gate_stopping(const struct gate_call *c);
+
+/* gate_give.c: the same, and at the end of each call what becomes of what was given */
+long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights);
+long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights);
+void gate_given(struct gate_call *c, bool stays);
 
 /* gate_queue.c: RECYCLED gates run one call at a time */
 int gate_take(struct gate_call *c); /* -EDEADLK, -ECANCELED, -ENOENT */

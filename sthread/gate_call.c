@@ -45,11 +45,10 @@ static int call_open(struct gate_call *c, struct sthread_gate *gate, size_t in_l
 	return 0;
 }
 
-/* An answer that came with descriptors and did not arrive: they were never there. */
+/* What came with an answer that did not arrive was never there. */
 static ssize_t call_close(struct gate_call *c, ssize_t n)
 {
-	for (unsigned i = 0; n < 0 && i < c->n_given; i++)
-		fdtab_close(&c->caller->ctx.fds, c->given[i]);
+	gate_given(c, n >= 0);
 	explicit_bzero(c->in, c->in_len + c->out_cap);
 	free(c->in);
 	return n;
@@ -177,48 +176,6 @@ long gate_serve_caller(struct lane *l)
 	return l->serves ? (long)l->serves->id : -EINVAL;
 }
 
-/* ---- descriptors for the caller ---- */
-
-/* Takes over the reference on obj. */
-static int give(struct gate_call *c, struct fd_object *obj, unsigned rights, bool dir)
-{
-	struct fdtab *to = &c->caller->ctx.fds;
-	int err = c->n_given == STHREAD_GATE_GIVES ? -EMFILE : fdtab_reserve(to);
-
-	if (err) {
-		fd_object_put(obj);
-		return err;
-	}
-	/* The caller waits: it sees the number when the call has succeeded, or never. */
-	return c->given[c->n_given++] = fdtab_open(to, obj, rights, dir);
-}
-
-static bool rights_ok(uint64_t rights)
-{
-	return rights && !(rights & ~(uint64_t)STHREAD_FD_ALL);
-}
-
-long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
-{
-	const struct fd_entry *e;
-	struct fd_object *obj;
-	int err;
-
-	if (!l->serves || !l->serves->caller || !rights_ok(rights))
-		return -EINVAL;
-	e = fdtab_find(&l->ctx.fds, fd);
-	if (!e)
-		return -EBADF;
-	if (rights & ~(uint64_t)e->rights)
-		return -EPERM;
-	/* An epoll set refers to numbers of the gate's own table. */
-	if (e->obj->kind == FD_EPOLL)
-		return -EINVAL;
-	/* An object of its own: closing the number leaves the epoll sets that it is in, and no other. */
-	err = fd_object_again(e->obj, &obj);
-	return err ? err : give(l->serves, obj, (unsigned)rights, e->dir);
-}
-
 /* ---- the public calls ---- */
 
 static ssize_t call_from_master(struct sthread_gate *gate, const void *in, size_t in_len, void *out,
@@ -294,19 +251,4 @@ int sthread_gate_caller(struct sthread_id *out)
 		return (int)id;
 	*out = (struct sthread_id){ .run = (uint64_t)id, .master = !id };
 	return 0;
-}
-
-int sthread_gate_give_fd(int fd, unsigned rights)
-{
-	struct gate_call *c;
-	struct fd_object *obj;
-	int err;
-
-	if (is_inside())
-		return (int)host_call(HOSTCALL_GATE_GIVE_FD, (uint64_t)fd, rights, 0, 0, 0);
-	c = gate_current();
-	if (!c || !c->caller || !rights_ok(rights))
-		return -EINVAL;
-	err = fd_object_dup(fd, &obj);
-	return err ? err : give(c, obj, rights, false);
 }

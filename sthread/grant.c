@@ -60,9 +60,15 @@ const struct grant *grants_handle(const struct grants *g, uint64_t handle)
 	return NULL;
 }
 
-int grants_insert(struct grants *g, const struct grant *e)
+static void changed(struct grants *g)
 {
 	static _Atomic uint64_t serials;
+
+	g->serial = atomic_fetch_add(&serials, 1) + 1;
+}
+
+int grants_insert(struct grants *g, const struct grant *e)
+{
 	size_t i = place(g, e->start);
 	struct grant *at;
 
@@ -85,7 +91,18 @@ int grants_insert(struct grants *g, const struct grant *e)
 	*at = *e;
 	g->n++;
 	tag_get(e->tag);
-	g->serial = atomic_fetch_add(&serials, 1) + 1;
+	changed(g);
+	return 0;
+}
+
+int grants_widen(struct grants *g, const struct grant *e)
+{
+	int err = grants_insert(g, e);
+
+	if (err != -EEXIST)
+		return err;
+	g->list[place(g, e->start)].rights |= e->rights;
+	changed(g);
 	return 0;
 }
 
@@ -128,14 +145,18 @@ int grants_merge(struct grants *g, const struct grants *more)
 	return err;
 }
 
+bool grants_cover(const struct grants *g, const struct grant *e)
+{
+	const struct grant *in = grants_find(g, e->start);
+
+	return in && in->tag == e->tag && in->start + in->len >= e->start + e->len &&
+	       !(e->rights & ~in->rights);
+}
+
 bool grants_subset(const struct grants *g, const struct grants *of)
 {
-	for (size_t i = 0; i < g->n; i++) {
-		const struct grant *e = &g->list[i], *in = grants_find(of, e->start);
-
-		if (!in || in->tag != e->tag || in->start + in->len < e->start + e->len ||
-		    (e->rights & ~in->rights))
+	for (size_t i = 0; i < g->n; i++)
+		if (!grants_cover(of, &g->list[i]))
 			return false;
-	}
 	return true;
 }

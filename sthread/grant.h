@@ -28,6 +28,8 @@ struct grants {
 
 /* Takes a reference on the tag.  -EEXIST: the same range of it is granted; -EINVAL: it overlaps another; -ENOMEM. */
 int grants_insert(struct grants *g, const struct grant *e);
+/* The same, but the rights of a range that is granted become those of both. */
+int grants_widen(struct grants *g, const struct grant *e);
 /* All of `more`, or none: errors as above. */
 int grants_merge(struct grants *g, const struct grants *more);
 /* The grant that `at` lies in; NULL. */
@@ -36,6 +38,8 @@ const struct grant *grants_find(const struct grants *g, uint64_t at);
 const struct grant *grants_handle(const struct grants *g, uint64_t handle);
 /* Is memory of the tag among them? */
 bool grants_name(const struct grants *g, const struct sthread_tag *t);
+/* Does g grant the range of e, with its rights or more? */
+bool grants_cover(const struct grants *g, const struct grant *e);
 /* Does `of` grant all that g does?  Each range within one of `of`, rights among its rights. */
 bool grants_subset(const struct grants *g, const struct grants *of);
 /* -ENOMEM.  What *to was is not looked at. */

@@ -167,6 +167,22 @@ void policy_restore(struct sthread_policy *p, const struct policy *value)
 	pthread_mutex_unlock(&p->lock);
 }
 
+int policy_with_memory(const struct policy *p, const struct grant *e, const struct policy **out)
+{
+	struct policy *v = policy_clone(p);
+	int err;
+
+	if (!v)
+		return -ENOMEM;
+	err = grants_widen(&v->mem, e);
+	v->found = 0;
+	if (err)
+		policy_put(v);
+	else
+		*out = v;
+	return err;
+}
+
 /* From inside: the host looks for the handle among the caller's own (nest_policy.c). */
 static int ask(enum hostcall nr, const void *p, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {

@@ -86,6 +86,8 @@ struct policy *policy_edit(struct sthread_policy *p);
 void policy_edited(struct sthread_policy *p);
 /* It is that value again, whose reference is taken over. */
 void policy_restore(struct sthread_policy *p, const struct policy *value);
+/* Another value, for the caller: what p gives, and this memory, with the rights of both.  -ENOMEM.  -EINVAL: it overlaps. */
+int policy_with_memory(const struct policy *p, const struct grant *e, const struct policy **out);
 /* What sthread_policy_fd() and _dir() do, with an object whose reference is taken over.  Errors as theirs. */
 int policy_grant_object(struct sthread_policy *p, int fd, struct fd_object *obj, unsigned rights, bool dir);
 

@@ -117,6 +117,9 @@ struct lane;
  * is of no more use.  -ENOMEM.
  */
 int tag_map(struct lane *l, const struct policy *p);
+/* The same for a lane whose run goes on, with a policy of one grant more, or less, or other rights in one.  All or
+ * nothing: -ENOMEM, for what is more only. */
+int tag_map_more(struct lane *l, const struct policy *p);
 void tag_map_fini(struct lane *l);
 
 /* ---- tag_calls.c ---- */

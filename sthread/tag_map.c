@@ -76,6 +76,8 @@ static int map(struct lane *l, const struct grant *g)
 		err = tag_window(g->tag, at, &next, &page);
 		if (!err)
 			err = dune_vm_map(l->space, dune_gva(at), page, next - at, prot_of(g));
+		if (err && at > g->start && dune_vm_unmap(l->space, dune_gva(g->start), at - g->start))
+			assert(!"what was mapped just now can be unmapped");
 	}
 	return err;
 }
@@ -94,14 +96,10 @@ static int add(struct lane *l, const struct grants *want)
 	return err;
 }
 
-int tag_map(struct lane *l, const struct policy *p)
+static int remap(struct lane *l, const struct grants *want)
 {
-	const struct grants *want = &p->mem;
 	int err;
 
-	assert(!want->n || p->runs); /* whoever starts a run holds its policy first */
-	if (l->mem_serial == want->serial)
-		return 0;
 	if (want->n > l->mapped_cap) {
 		struct mapped *list = realloc(l->mapped, want->n * sizeof(*list));
 
@@ -113,10 +111,8 @@ int tag_map(struct lane *l, const struct policy *p)
 	err = drop(l, want);
 	if (!err)
 		err = add(l, want);
-	if (err) {
-		l->lost = true;
+	if (err)
 		return err;
-	}
 	for (size_t i = 0; i < want->n; i++)
 		l->mapped[i] = (struct mapped){ want->list[i].start, want->list[i].len,
 						want->list[i].rights };
@@ -124,6 +120,25 @@ int tag_map(struct lane *l, const struct policy *p)
 	l->tag_tables = tag_tables(l->space);
 	l->mem_serial = want->serial;
 	return 0;
+}
+
+int tag_map(struct lane *l, const struct policy *p)
+{
+	int err;
+
+	assert(!p->mem.n || p->runs); /* whoever starts a run holds its policy first */
+	if (l->mem_serial == p->mem.serial)
+		return 0;
+	err = remap(l, &p->mem);
+	l->lost |= err != 0;
+	return err;
+}
+
+/* One grant differs: rights, which take no table; or it is missing here, and drop() has nothing to do; or there. */
+int tag_map_more(struct lane *l, const struct policy *p)
+{
+	assert(!p->mem.n || p->runs);
+	return remap(l, &p->mem);
 }
 
 void tag_map_fini(struct lane *l)

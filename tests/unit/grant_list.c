@@ -121,6 +121,42 @@ static void merged_and_copied(void)
 	tag_put(t);
 }
 
+/* Nothing goes by it, and a lane that has the list before sees that it is another. */
+static void widened(void)
+{
+	const unsigned rw = STHREAD_READ | STHREAD_WRITE;
+	struct sthread_tag *t = tag(10 * PAGE, 10 * PAGE), *other = tag(30 * PAGE, PAGE);
+	struct grants g = { 0 };
+	struct grant e = { 10 * PAGE, 10 * PAGE, STHREAD_READ, t };
+	uint64_t serial = 0;
+
+	for (unsigned i = 0; i < 3; i++) { /* read; write, too; read again */
+		CHECK_EQ(grants_cover(&g, &e), i == 2);
+		CHECK_OK(grants_widen(&g, &e));
+		CHECK_NE(g.serial, serial);
+		serial = g.serial;
+		CHECK(g.n == 1 && g.list[0].rights == (i ? rw : STHREAD_READ));
+		CHECK_EQ(t->refs, 2);
+		e.rights = i ? STHREAD_READ : rw;
+	}
+	/* A part is covered, and is no range of its own. */
+	e.len = PAGE;
+	CHECK(grants_cover(&g, &e));
+	CHECK_ERR(grants_widen(&g, &e), -EINVAL);
+	e.tag = other;
+	CHECK(!grants_cover(&g, &e));
+	CHECK_ERR(grants_widen(&g, &e), -EINVAL);
+	CHECK_EQ(g.serial, serial);
+	e = (struct grant){ 30 * PAGE, PAGE, rw, other };
+	CHECK(!grants_cover(&g, &e));
+	CHECK_OK(grants_widen(&g, &e));
+	CHECK(g.n == 2 && grants_cover(&g, &e));
+	grants_fini(&g);
+	CHECK_EQ(t->refs + other->refs, 2);
+	tag_put(t);
+	tag_put(other);
+}
+
 static void subsets(void)
 {
 	const unsigned rw = STHREAD_READ | STHREAD_WRITE;
@@ -159,6 +195,7 @@ int main(void)
 	order();
 	overlaps();
 	merged_and_copied();
+	widened();
 	subsets();
 	return TEST_PASSED;
 }
