@@ -313,7 +313,7 @@ STHREAD_MUST STHREAD_API int sthread_kill(struct sthread *st);
 /* Nobody will join it.  The handle is gone. */
 STHREAD_MUST STHREAD_API int sthread_detach(struct sthread *st);
 /*
- * The five calls above, and those that build policies (but for tagged globals), work inside, too: a compartment makes
+ * The five calls above, and those on policies (but for taking back), work inside, too: a compartment makes
  * compartments of its own.  A call on a policy is -EPERM, and the policy as it was, if it would give what its maker has
  * not.  Children start from the image, run on threads of the library, and end with their creator's run (of a gate: with
  * the call); their limits of memory, descriptors and CPU time are taken out of the creator's until they are joined.

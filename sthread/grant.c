@@ -60,6 +60,14 @@ const struct grant *grants_handle(const struct grants *g, uint64_t handle)
 	return NULL;
 }
 
+bool grants_global(const struct grants *g, const char *name)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->list[i].tag->window.v && !strcmp(g->list[i].tag->name, name))
+			return true;
+	return false;
+}
+
 static void changed(struct grants *g)
 {
 	static _Atomic uint64_t serials;

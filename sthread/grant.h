@@ -36,6 +36,8 @@ int grants_merge(struct grants *g, const struct grants *more);
 const struct grant *grants_find(const struct grants *g, uint64_t at);
 /* The grant of a tag by its handle, which is compared and not followed; NULL. */
 const struct grant *grants_handle(const struct grants *g, uint64_t handle);
+/* Is a tagged global of that name among them? */
+bool grants_global(const struct grants *g, const char *name);
 /* Is memory of the tag among them? */
 bool grants_name(const struct grants *g, const struct sthread_tag *t);
 /* Does g grant the range of e, with its rights or more? */

@@ -40,8 +40,11 @@ long hostcall_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]
 	case HOSTCALL_POLICY_TAG:
 	case HOSTCALL_POLICY_MEMORY:
 	case HOSTCALL_POLICY_GATE:
+	case HOSTCALL_POLICY_TAGGED:
 	case HOSTCALL_POLICY_CONNECT:
 	case HOSTCALL_POLICY_BIND:
+	case HOSTCALL_POLICY_FORMAT:
+	case HOSTCALL_POLICY_IS_SUBSET:
 		return nest_policy_serve(l, nr, arg);
 	case HOSTCALL_STHREAD_CREATE:
 	case HOSTCALL_STHREAD_CALL:

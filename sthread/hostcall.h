@@ -35,8 +35,11 @@ enum hostcall {
 	HOSTCALL_POLICY_TAG,			   /* policy, tag, rights */
 	HOSTCALL_POLICY_MEMORY,			   /* policy, address, len, rights */
 	HOSTCALL_POLICY_GATE,			   /* policy, gate */
+	HOSTCALL_POLICY_TAGGED,			   /* policy, name, rights */
 	HOSTCALL_POLICY_CONNECT,		   /* policy, address, len, prefix */
 	HOSTCALL_POLICY_BIND,			   /* the same */
+	HOSTCALL_POLICY_FORMAT,			   /* policy, buffer, len: length of the whole text */
+	HOSTCALL_POLICY_IS_SUBSET,		   /* policy, policy: 1, 0 */
 	HOSTCALL_STHREAD_CREATE,		   /* policy, function, argument: the handle */
 	HOSTCALL_STHREAD_CALL,			   /* policy, function, argument, result */
 	HOSTCALL_STHREAD_JOIN,			   /* sthread, result */

@@ -7,11 +7,14 @@
  * rights.
  */
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/nest.h"
+#include "sthread/tag.h"
 
 /* A policy that says nothing of a limit has this part of its maker's. */
 #define SHARE 8
@@ -164,6 +167,18 @@ static int grant_memory(struct lane *l, struct sthread_policy *p, uint64_t at, u
 	return sthread_policy_memory(p, (void *)at, len, rights);
 }
 
+/* All that have the name, which the run must have, too; of other names nothing is to be learnt. */
+static int grant_tagged(struct lane *l, struct sthread_policy *p, uint64_t at, unsigned rights)
+{
+	char name[TAG_NAME];
+	int n = at ? uaccess_str(&l->ctx.mem, name, dune_gva(at), sizeof(name)) : -EINVAL;
+
+	if (n < 0)
+		return n == -ENAMETOOLONG ? -EPERM : n;
+	return grants_global(&l->ctx.policy->mem, name) ? sthread_policy_tagged(p, name, rights) :
+							   -EPERM;
+}
+
 static int grant_gate(struct lane *l, struct sthread_policy *p, uint64_t gate)
 {
 	int at = policy_gate(l->ctx.policy, gate);
@@ -234,12 +249,83 @@ static int edit(struct lane *l, struct nest_policy *np, enum hostcall nr, const 
 		return grant_memory(l, p, arg[1], arg[2], (unsigned)arg[3]);
 	case HOSTCALL_POLICY_GATE:
 		return grant_gate(l, p, arg[1]);
+	case HOSTCALL_POLICY_TAGGED:
+		return grant_tagged(l, p, arg[1], (unsigned)arg[2]);
 	case HOSTCALL_POLICY_CONNECT:
 	case HOSTCALL_POLICY_BIND:
 		return grant_address(l, p, nr, arg);
 	default:
 		return -ENOSYS;
 	}
+}
+
+/* ---- asked of one: the text is at most as long as the policy makes it ---- */
+
+static long format(struct lane *l, const struct policy *value, uint64_t at, uint64_t len)
+{
+	size_t n = policy_text(value, true, NULL, 0);
+	char *text;
+	int err;
+
+	if (len && !at)
+		return -EINVAL;
+	len = lesser(len, n + 1);
+	if (!len)
+		return n < INT_MAX ? (long)n : -EOVERFLOW;
+	err = uaccess_prepare_out(&l->ctx.mem, dune_gva(at), len);
+	if (err)
+		return err;
+	text = malloc(len);
+	if (!text)
+		return -ENOMEM;
+	policy_text(value, true, text, len);
+	err = uaccess_copy_out(&l->ctx.mem, dune_gva(at), text, len);
+	free(text);
+	if (err)
+		return err;
+	return n < INT_MAX ? (long)n : -EOVERFLOW;
+}
+
+struct comparison {
+	const struct policy *p, *of;
+	int result;
+};
+
+static void compare(void *arg)
+{
+	struct comparison *c = arg;
+
+	c->result = policy_within(c->p, c->of);
+}
+
+/* Whether two descriptors are one file is not for a worker to ask: see gate_native.c. */
+static long is_subset(struct lane *l, const struct policy *p, uint64_t of)
+{
+	struct comparison c = { .p = p };
+	int err = nest_policy_value(l, of, &c.of);
+
+	if (err)
+		return err;
+	if (!l->ctx.own_thread)
+		compare(&c);
+	else if (native_run(compare, &c))
+		c.result = -EAGAIN;
+	policy_put(c.of);
+	return c.result;
+}
+
+/* 0 for a handle is fine here: a policy that grants nothing. */
+static long ask(struct lane *l, enum hostcall nr, const uint64_t arg[5])
+{
+	const struct policy *value;
+	long r = nest_policy_value(l, arg[0], &value);
+
+	if (r)
+		return r;
+	r = nr == HOSTCALL_POLICY_FORMAT ? format(l, value, arg[1], arg[2]) :
+					   is_subset(l, value, arg[1]);
+	policy_put(value);
+	return r;
 }
 
 long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
@@ -250,6 +336,8 @@ long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 
 	if (nr == HOSTCALL_POLICY_CREATE)
 		return create(l);
+	if (nr == HOSTCALL_POLICY_FORMAT || nr == HOSTCALL_POLICY_IS_SUBSET)
+		return ask(l, nr, arg);
 	np = find(l, arg[0]);
 	if (!np)
 		return -EINVAL;

@@ -69,6 +69,12 @@ void policy_put(const struct policy *p); /* NULL is fine */
 /* 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it cannot be told. */
 int policy_within(const struct policy *p, const struct policy *of);
 
+/*
+ * What sthread_policy_format() writes; bare: for a compartment, without the names of the host's files.  The length of
+ * the whole text.
+ */
+size_t policy_text(const struct policy *p, bool bare, char *buf, size_t len);
+
 /* How much an action leaves to a compartment: a call that fails leaves more than one that kills. */
 unsigned policy_leaves(uint8_t action);
 

@@ -210,7 +210,7 @@ STHREAD_API int sthread_policy_is_subset(const struct sthread_policy *p,
 	int r;
 
 	if (sthread_inside())
-		return -EPERM;
+		return (int)host_call(HOSTCALL_POLICY_IS_SUBSET, (uintptr_t)p, (uintptr_t)of, 0, 0, 0);
 	v = policy_copy(p);
 	w = policy_copy(of);
 	r = policy_within(v, w);

@@ -73,7 +73,8 @@ static void format_descriptors(struct text *t, const struct policy *p)
 
 		add(t, "%s %d: ", e->dir ? "directory" : "descriptor", e->number);
 		add_rights(t, e->rights);
-		add_file(t, e->obj->host);
+		if (!t->bare)
+			add_file(t, e->obj->host);
 		add_char(t, '\n');
 	}
 }
@@ -305,20 +306,28 @@ static void format_limits(struct text *t, const struct policy *p)
 
 /* ----------------------------------------------------------------------------------------------------------- */
 
+size_t policy_text(const struct policy *p, bool bare, char *buf, size_t len)
+{
+	struct text t = { .buf = buf, .len = len, .bare = bare };
+
+#define FORMAT(kind) format_##kind(&t, p);
+	POLICY_KINDS(FORMAT)
+#undef FORMAT
+	add_end(&t);
+	return t.pos;
+}
+
 STHREAD_API int sthread_policy_format(const struct sthread_policy *p, char *buf, size_t len)
 {
-	struct text t = { .buf = buf, .len = len };
 	const struct policy *v;
+	size_t n;
 
 	if (sthread_inside())
-		return -EPERM;
+		return (int)host_call(HOSTCALL_POLICY_FORMAT, (uintptr_t)p, (uintptr_t)buf, len, 0, 0);
 	if (len && !buf)
 		return -EINVAL;
 	v = policy_copy(p);
-#define FORMAT(kind) format_##kind(&t, v);
-	POLICY_KINDS(FORMAT)
-#undef FORMAT
+	n = policy_text(v, false, buf, len);
 	policy_put(v);
-	add_end(&t);
-	return t.pos < INT_MAX ? (int)t.pos : -EOVERFLOW;
+	return n < INT_MAX ? (int)n : -EOVERFLOW;
 }

@@ -156,7 +156,8 @@ int sthread_policy_tagged(struct sthread_policy *p, const char *name, unsigned r
 	int err = 0;
 
 	if (is_inside())
-		return -EPERM;
+		return (int)host_call(HOSTCALL_POLICY_TAGGED, (uintptr_t)p, (uintptr_t)name, rights, 0,
+				      0);
 	if (!p || !name || !rights || (rights & ~(STHREAD_READ | STHREAD_WRITE)))
 		return -EINVAL;
 	while (!err && (e.tag = enter_next(name, &i, &err))) {

@@ -8,6 +8,7 @@
 #define STHREAD_TEXT_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -15,6 +16,7 @@ struct text {
 	char *buf;
 	size_t len;
 	size_t pos; /* of the whole text, also beyond len */
+	bool bare;  /* for a compartment: without the names of the host's files */
 };
 
 static inline void add_char(struct text *t, char c)
