@@ -19,9 +19,11 @@ static int check(const struct dune_space *s, dune_gva_t at, size_t len, unsigned
 	return s->frozen ? -EBUSY : 0;
 }
 
+#define ROOM (MON_REGIONS + 2)
+
 /*
  * The list as it is with [start, end) having `prot`, or taken out (present false), into `to`, which
- * has room for two more.  Alike neighbours become one.
+ * has ROOM: enough for a list that is sorted and disjoint.  Alike neighbours become one.
  */
 static uint32_t rebuild(const struct mon_space *m, struct mon_region *to, uint64_t start,
 			uint64_t end, bool present, uint64_t prot)
@@ -36,11 +38,11 @@ static uint32_t rebuild(const struct mon_space *m, struct mon_region *to, uint64
 			break;                                                     \
 		if (n && to[n - 1].end == add.start && to[n - 1].prot == add.prot) \
 			to[n - 1].end = add.end;                                   \
-		else                                                               \
+		else if (n < ROOM)                                                 \
 			to[n++] = add;                                             \
 	} while (0)
 
-	for (uint32_t i = 0; i < m->nregions; i++) {
+	for (uint32_t i = 0; i < mon_regions(m); i++) {
 		const struct mon_region *r = &m->regions[i];
 
 		if (!placed && r->end > start) {
@@ -66,7 +68,7 @@ static uint32_t rebuild(const struct mon_space *m, struct mon_region *to, uint64
  */
 static int change(struct dune_space *s, dune_gva_t at, size_t len, bool present, unsigned prot)
 {
-	struct mon_region list[MON_REGIONS + 2];
+	struct mon_region list[ROOM];
 	uint32_t n = rebuild(s->mon, list, at.v, at.v + len, present, prot);
 	int err = 0;
 
@@ -113,7 +115,7 @@ int dune_region_remove(struct dune_space *s, dune_gva_t at, size_t len)
 int dune_region_next(const struct dune_space *s, dune_gva_t at, dune_gva_t *start, size_t *len,
 		     unsigned *prot)
 {
-	for (uint32_t i = 0; i < s->mon->nregions; i++) {
+	for (uint32_t i = 0; i < mon_regions(s->mon); i++) {
 		const struct mon_region *r = &s->mon->regions[i];
 
 		if (r->end <= at.v)

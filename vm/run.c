@@ -64,9 +64,9 @@ static const void *ring0_stack(struct dune_vcpu *c, uint64_t rsp, size_t len)
 
 	if (rsp & 7)
 		return NULL;
-	if (offset >= MON_AREA_STACK && offset + len <= MON_AREA_STACK + DUNE_PAGE_SIZE)
+	if (offset - MON_AREA_STACK <= DUNE_PAGE_SIZE - len)
 		return stack_at(c, offset);
-	if (offset >= MON_AREA_IST && offset + len <= MON_AREA_IST_END)
+	if (offset - MON_AREA_IST <= MON_AREA_IST_END - MON_AREA_IST - len)
 		return (char *)c->mon + (offset - MON_AREA_VCPU);
 	return NULL;
 }
@@ -144,6 +144,7 @@ static void prepare(struct dune_vcpu *c, struct dune_space *s, const struct dune
 	uint64_t root = s->pt.root.v, generation;
 	bool in_memory = c->ring0;
 
+	v->nedits = 0; /* whatever ring 0 left there */
 	if (s->nedits) {
 		edits_hand_over(s, c);
 		__atomic_add_fetch(&s->mon->generation, 1, __ATOMIC_SEQ_CST);

@@ -396,7 +396,7 @@ int dune_space_answer(struct dune_space *s, long nr, uint64_t value)
 	struct mon_space *m = s->mon;
 	uint32_t i;
 
-	for (i = 0; i < m->nanswers && m->answers[i].nr != (uint64_t)nr; i++)
+	for (i = 0; i < mon_answers(m) && m->answers[i].nr != (uint64_t)nr; i++)
 		;
 	if (i == MON_ANSWERS)
 		return -ENOSPC;

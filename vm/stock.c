@@ -1,51 +1,118 @@
 /* SPDX-License-Identifier: MIT */
-/* stock.c - pages and tables that ring 0 may use by itself, and what it did with them.  World: host. */
+/*
+ * stock.c - pages and tables that ring 0 may use by itself, and what it did with them.  World: host.
+ *
+ * The host keeps count by itself: what ring 0 shows as left must be what it was given, each once, and what it used it
+ * must have noted.  Where that does not hold the vCPU is lost, and its stock with it: nothing of it is given again.
+ */
+#include <string.h>
+
 #include "vm/vm.h"
+
+/* Lay out for ring 0 what there is. */
+static void show(struct dune_vcpu *c)
+{
+	struct mon_vcpu *v = c->mon;
+
+	memcpy(v->pages, c->pages.at, sizeof(v->pages));
+	memcpy(v->tables, c->tables.at, sizeof(v->tables));
+	v->npages = c->pages.n;
+	v->ntables = c->tables.n;
+}
 
 int stock_refill(struct dune_vcpu *c, struct dune_space *s)
 {
-	struct mon_vcpu *v = c->mon;
 	int err = space_reserve_private(s, MON_LOG);
 
 	if (err)
 		return err;
-	while (v->npages < MON_STOCK && !err) {
+	while (c->pages.n < MON_STOCK && !err) {
 		dune_gpa_t page;
 
 		err = dune_page_alloc(c->vm, &page);
 		if (!err)
-			v->pages[v->npages++] = page.v;
+			c->pages.at[c->pages.n++] = page.v;
 	}
-	while (v->ntables < MON_STOCK && !err) {
+	while (c->tables.n < MON_STOCK && !err) {
 		dune_gpa_t table;
 
 		err = arena_table_alloc(c->vm, false, &table);
 		if (!err)
-			v->tables[v->ntables++] = table.v;
+			c->tables.at[c->tables.n++] = table.v;
 	}
-	return v->npages >= 1 && v->ntables >= PT_LEVELS ? 0 : err;
+	show(c);
+	return c->pages.n >= 1 && c->tables.n >= PT_LEVELS ? 0 : err;
 }
 
 void stock_return(struct dune_vcpu *c)
 {
-	struct mon_vcpu *v = c->mon;
+	while (c->pages.n)
+		dune_page_put(c->vm, dune_gpa(c->pages.at[--c->pages.n]));
+	while (c->tables.n)
+		arena_table_free(c->vm, false, dune_gpa(c->tables.at[--c->tables.n]));
+	show(c);
+}
 
-	while (v->npages)
-		dune_page_put(c->vm, dune_gpa(v->pages[--v->npages]));
-	while (v->ntables)
-		arena_table_free(c->vm, false, dune_gpa(v->tables[--v->ntables]));
+/* False: it is not there. */
+static bool pile_take(struct pile *p, uint64_t page)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		if (p->at[i] == page) {
+			p->at[i] = p->at[--p->n];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Of what was given, what ring 0 shows goes to `left`, and what it used stays.  False: it was not given that. */
+static bool sort(struct pile *given, struct pile *left, const uint64_t *shown, uint32_t n)
+{
+	left->n = 0;
+	if (n > given->n)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t page = shown[i];
+
+		if (!pile_take(given, page))
+			return false;
+		left->at[left->n++] = page;
+	}
+	return true;
+}
+
+/* A page that was given went where the note says.  False: that cannot be. */
+static bool note(struct dune_vcpu *c, struct dune_space *s, struct mon_private p)
+{
+	struct dune_leaf leaf;
+
+	if (p.at % DUNE_PAGE_SIZE || p.from % DUNE_PAGE_SIZE || !pile_take(&c->pages, p.page) ||
+	    !slot_covers(s->vm, dune_gpa(p.from), DUNE_PAGE_SIZE, false))
+		return false;
+	/* Another thread may have unmapped it since. */
+	if (!pt_lookup(&s->pt, dune_gva(p.at), &leaf) && leaf.page.v == p.page && (leaf.prot & DUNE_OWNED))
+		space_note_private(s, p);
+	return true;
 }
 
 void stock_drain(struct dune_vcpu *c, struct dune_space *s)
 {
 	struct mon_vcpu *v = c->mon;
+	struct pile pages, tables;
+	uint32_t nlog = v->nlog;
+	/* refill() made room for the notes; another vCPU of the same space may have used it. */
+	bool sound = nlog <= MON_LOG && !space_reserve_private(s, nlog) &&
+		     sort(&c->pages, &pages, v->pages, v->npages) && sort(&c->tables, &tables, v->tables, v->ntables);
 
-	/* refill() made room; another vCPU of the same space may have used it. */
-	if (space_reserve_private(s, v->nlog))
+	for (uint32_t i = 0; sound && i < nlog; i++)
+		sound = note(c, s, v->log[i]);
+	if (sound && !c->pages.n) {
+		c->pages = pages;
+		c->tables = tables;
+	} else {
 		c->lost = true;
-	else
-		for (uint32_t i = 0; i < v->nlog; i++)
-			space_note_private(s, v->log[i]);
+		c->pages.n = c->tables.n = 0;
+	}
 	v->nlog = 0;
 	s->cow += v->cow;
 	s->demand += v->demand;

@@ -147,6 +147,12 @@ void edits_scrub(struct dune_vm *vm, uint32_t tables, bool root);
  * -----------------------------------------------------------------------------------------
  */
 
+/* Arena pages that ring 0 was given and has not used. */
+struct pile {
+	uint64_t at[MON_STOCK];
+	uint32_t n;
+};
+
 struct dune_vcpu {
 	struct dune_vm *vm;
 	unsigned id;
@@ -164,6 +170,7 @@ struct dune_vcpu {
 	_Atomic pid_t thread;	  /* inside KVM_RUN or about to be: to be signalled */
 	atomic_bool kicked;	  /* dune_vcpu_kick() */
 	bool lost;
+	struct pile pages, tables; /* its stock, as the host knows it: mon only shows it */
 	_Atomic uint64_t switches;
 	struct dune_vcpu *next; /* all vCPUs of the VM */
 	struct dune_vcpu *next_free;
@@ -182,7 +189,7 @@ void run_forked(void);
 int stock_refill(struct dune_vcpu *c, struct dune_space *s);
 /* What is left of it goes back when the run stops: a waiting space holds only what is its own. */
 void stock_return(struct dune_vcpu *c);
-/* Takes over what ring 0 noted.  The vCPU is lost if there is no room for it. */
+/* Takes over what ring 0 noted.  The vCPU is lost if that cannot be, or there is no room for it. */
 void stock_drain(struct dune_vcpu *c, struct dune_space *s);
 /* Wait until every vCPU that runs s has flushed for its current generation. */
 void vcpu_shootdown(struct dune_space *s);

@@ -10,7 +10,7 @@
 
 const struct mon_region *mon_region_at(const struct mon_space *space, uint64_t at)
 {
-	uint32_t low = 0, high = space->nregions;
+	uint32_t low = 0, high = mon_regions(space);
 
 	while (low < high) {
 		uint32_t mid = low + (high - low) / 2;
@@ -152,7 +152,7 @@ enum mon_verdict mon_trap(struct mon_env *env, struct dune_frame *frame)
 	if (frame->cs != SEL_USER_CS)
 		return MON_TO_HOST;
 	if (frame->vector == VECTOR_SYSCALL) {
-		for (uint32_t i = 0; i < space->nanswers; i++) {
+		for (uint32_t i = 0; i < mon_answers(space); i++) {
 			if (space->answers[i].nr == frame->rax) {
 				frame->rax = space->answers[i].value;
 				return MON_RESUME;

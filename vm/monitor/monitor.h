@@ -31,6 +31,19 @@ struct mon_env {
 	uint32_t around;		   /* at most so many pages at one fault */
 };
 
+/*
+ * How many of either a space has.  On the host nothing that ring 0 could have written is an index before it was looked at.
+ */
+static inline uint32_t mon_regions(const struct mon_space *space)
+{
+	return space->nregions < MON_REGIONS ? space->nregions : MON_REGIONS;
+}
+
+static inline uint32_t mon_answers(const struct mon_space *space)
+{
+	return space->nanswers < MON_ANSWERS ? space->nanswers : MON_ANSWERS;
+}
+
 /* A trap from ring 3.  May change frame->rax.  MON_RESUME: the same frame goes on. */
 enum mon_verdict mon_trap(struct mon_env *env, struct dune_frame *frame);
 /* The space touches `at` (a write or not): give it what it is due there. */
