@@ -123,8 +123,9 @@ STHREAD_MUST STHREAD_API int sthread_policy_syscall_arg(struct sthread_policy *p
 /*
  * Grants connecting (and sending) to an address, and binding to one, with sockets that have STHREAD_FD_CONNECT; those
  * made inside do.  AF_INET and AF_INET6: this port, and an address that begins with the same `prefix` bits.  AF_UNIX:
- * this absolute path or abstract name; STHREAD_EXACT.  -EINVAL: any other address, or an IPv4-mapped one (grant the
- * AF_INET address); prefix.  -ENOSPC: 32 addresses are there already.  -ENOMEM.
+ * this absolute path or abstract name; STHREAD_EXACT.  A datagram socket made inside hears whom it may send to; once
+ * it is bound, everybody.  -EINVAL: any other address, or an IPv4-mapped one (grant the AF_INET address); prefix.
+ * -ENOSPC: 32 addresses are there already.  -ENOMEM.
  */
 STHREAD_MUST STHREAD_API int sthread_policy_connect(struct sthread_policy *p, const struct sockaddr *addr,
 						    socklen_t len, int prefix);
