@@ -112,7 +112,8 @@ STHREAD_MUST STHREAD_API int sthread_policy_syscall(struct sthread_policy *p, lo
 /*
  * Narrows an allowed call: argument `arg` (0 to 5), with the bits of `mask`, must be `value`; otherwise the call is
  * EPERM inside.  Several rules on one argument are alternatives; on several arguments, all must be met.  Never allows
- * what the table of sthread_syscalls(7) refuses.  Of an int the lower half counts, sign-extended.
+ * what the table of sthread_syscalls(7) refuses; says nothing of another call that does the same, as sendmmsg beside
+ * sendmsg.  Of an int the lower half counts, sign-extended.
  * -EINVAL: no such call; no such argument, or one that is a pointer or a descriptor; value has bits outside mask.
  * -ENOSPC: 64 rules are there already.  -ENOMEM.
  */

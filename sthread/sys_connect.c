@@ -210,7 +210,12 @@ long sys_do_accept(struct sys_call *c)
 	return r;
 }
 
-/* ---- several messages: one after the other, each as its own call ---- */
+/*
+ * ---- several messages: one after the other, each decoded and made as its own call ----
+ *
+ * What the policy says of the call for one message is not asked: as everywhere, a call has its own action and rules,
+ * and so comparing policies call by call tells which gives more.
+ */
 
 static long one_message(struct sys_call *c, long nr, uint64_t at, uint64_t flags)
 {

@@ -349,6 +349,49 @@ static void datagrams(void)
 	close(no);
 }
 
+/* Each call has rules and an action of its own, also one that does what another does, several times. */
+static void own_rules(void)
+{
+	static const struct {
+		long one, many;
+	} calls[] = { { __NR_sendmsg, __NR_sendmmsg }, { __NR_recvmsg, __NR_recvmmsg } };
+	int pair[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		for (unsigned ruled = 0; ruled < 3; ruled++) { /* one, many, both */
+			struct sthread_policy *p = fake_policy_all();
+			long one, many;
+
+			CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
+			CHECK_OK(sthread_policy_fd(p, pair[0], STHREAD_FD_READ | STHREAD_FD_WRITE));
+			if (ruled != 1)
+				CHECK_OK(sthread_policy_syscall_arg(p, calls[i].one, 2, MSG_DONTWAIT, 0));
+			if (ruled != 0)
+				CHECK_OK(sthread_policy_syscall_arg(p, calls[i].many, 3, MSG_DONTWAIT, 0));
+			run_with(p);
+			for (unsigned n = 0; n < 4; n++)
+				CHECK_EQ(send(pair[1], "x", 1, 0), 1);
+			one = CALL(calls[i].one, pair[0], put_messages(1, NULL, 0), MSG_DONTWAIT);
+			many = CALL(calls[i].many, pair[0], put_messages(1, NULL, 0), 1, MSG_DONTWAIT, 0);
+			CHECK_EQ(one, ruled != 1 ? -EPERM : 1);
+			CHECK_EQ(many, ruled != 0 ? -EPERM : 1);
+			CHECK_EQ(CALL(calls[i].one, pair[0], put_messages(1, NULL, 0), 0), 1);
+			CHECK_EQ(CALL(calls[i].many, pair[0], put_messages(1, NULL, 0), 1, 0, 0), 1);
+			fake_end();
+			/* And what is not allowed at all leaves the other. */
+			p = fake_policy_all();
+			CHECK_OK(sthread_policy_fd(p, pair[0], STHREAD_FD_READ | STHREAD_FD_WRITE));
+			CHECK_OK(sthread_policy_syscall(p, calls[i].one, STHREAD_DENY_KILL));
+			run_with(p);
+			CHECK_EQ(CALL(calls[i].many, pair[0], put_messages(1, NULL, 0), 1, 0, 0), 1);
+			CHECK_EQ(CALL_ENDS(calls[i].one, pair[0], put_messages(1, NULL, 0), 0), STHREAD_DENIED);
+			fake_end();
+			close(pair[0]);
+			close(pair[1]);
+		}
+	}
+}
+
 /*
  * Whom a socket hears: with every prefix, and with one bit of it wrong; in a policy that is full, so that the program
  * is as long as it can be.
@@ -451,6 +494,7 @@ int main(void)
 	servers();
 	granted_listener();
 	datagrams();
+	own_rules();
 	heard(AF_INET, 32);
 	heard(AF_INET6, 128);
 	grants();
