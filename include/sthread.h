@@ -100,7 +100,7 @@ STHREAD_MUST STHREAD_API int sthread_policy_create(struct sthread_policy **out);
 STHREAD_API void sthread_policy_destroy(struct sthread_policy *p);
 /* Grants the master's descriptor, known inside under the same number.  The library duplicates it: closing it
  * afterwards, on either side, does not touch the other.  -EBADF, -EINVAL (rights, or of a kind that cannot be
- * granted: see sthread_policy(3)), -EEXIST, -EMFILE, -ENOMEM. */
+ * granted, as files of procfs, block devices, most others: see sthread_policy(3)), -EEXIST, -EMFILE, -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_fd(struct sthread_policy *p, int fd, unsigned rights);
 /* Grants openat() beneath a directory, known inside as descriptor dirfd; opened files get `rights` (any but
  * STHREAD_FD_SOCKOPT, STHREAD_FD_SHUTDOWN, STHREAD_FD_ACCEPT and STHREAD_FD_CONNECT).  -ENOTDIR, -EACCES, -ENOENT, and as above. */
