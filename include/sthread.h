@@ -100,7 +100,7 @@ STHREAD_MUST STHREAD_API int sthread_policy_create(struct sthread_policy **out);
 STHREAD_API void sthread_policy_destroy(struct sthread_policy *p);
 /* Grants the master's descriptor, known inside under the same number.  The library duplicates it: closing it
  * afterwards, on either side, does not touch the other.  -EBADF, -EINVAL (rights, or of a kind that cannot be
- * granted: see sthread_policy(3)), -EEXIST, -EMFILE, -ENOMEM. */
+ * granted, as files of procfs, block devices, most others: see sthread_policy(3)), -EEXIST, -EMFILE, -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_fd(struct sthread_policy *p, int fd, unsigned rights);
 /* Grants openat() beneath a directory, known inside as descriptor dirfd; opened files get `rights` (any but
  * STHREAD_FD_SOCKOPT, STHREAD_FD_SHUTDOWN, STHREAD_FD_ACCEPT and STHREAD_FD_CONNECT).  -ENOTDIR, -EACCES, -ENOENT, and as above. */
@@ -112,7 +112,8 @@ STHREAD_MUST STHREAD_API int sthread_policy_syscall(struct sthread_policy *p, lo
 /*
  * Narrows an allowed call: argument `arg` (0 to 5), with the bits of `mask`, must be `value`; otherwise the call is
  * EPERM inside.  Several rules on one argument are alternatives; on several arguments, all must be met.  Never allows
- * what the table of sthread_syscalls(7) refuses.  Of an int the lower half counts, sign-extended.
+ * what the table of sthread_syscalls(7) refuses; says nothing of another call that does the same, as sendmmsg beside
+ * sendmsg.  Of an int the lower half counts, sign-extended.
  * -EINVAL: no such call; no such argument, or one that is a pointer or a descriptor; value has bits outside mask.
  * -ENOSPC: 64 rules are there already.  -ENOMEM.
  */
@@ -123,8 +124,9 @@ STHREAD_MUST STHREAD_API int sthread_policy_syscall_arg(struct sthread_policy *p
 /*
  * Grants connecting (and sending) to an address, and binding to one, with sockets that have STHREAD_FD_CONNECT; those
  * made inside do.  AF_INET and AF_INET6: this port, and an address that begins with the same `prefix` bits.  AF_UNIX:
- * this absolute path or abstract name; STHREAD_EXACT.  -EINVAL: any other address, or an IPv4-mapped one (grant the
- * AF_INET address); prefix.  -ENOSPC: 32 addresses are there already.  -ENOMEM.
+ * this absolute path or abstract name; STHREAD_EXACT.  A datagram socket made inside hears whom it may send to; once
+ * it is bound, everybody.  -EINVAL: any other address, or an IPv4-mapped one (grant the AF_INET address); prefix.
+ * -ENOSPC: 32 addresses are there already.  -ENOMEM.
  */
 STHREAD_MUST STHREAD_API int sthread_policy_connect(struct sthread_policy *p, const struct sockaddr *addr,
 						    socklen_t len, int prefix);

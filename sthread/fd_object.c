@@ -134,20 +134,18 @@ static int kind_of(int fd, const struct stat *st)
 {
 	switch (st->st_mode & S_IFMT) {
 	case S_IFREG:
-		return is_anonymous(fd) ? -EINVAL : FD_FILE;
+		return fd_check_filesystem(fd) ? -EINVAL : FD_FILE;
 	case S_IFDIR:
-		return FD_DIRECTORY;
+		return fd_check_filesystem(fd) ? -EINVAL : FD_DIRECTORY;
 	case S_IFIFO:
 		return FD_PIPE;
 	case S_IFCHR:
 		return plain_device(fd, st->st_rdev) ? FD_CHAR : -EINVAL;
 	case S_IFSOCK:
 		return socket_kind(fd);
-	case S_IFBLK:
-		return FD_OTHER;
 	case 0:
 		return is_anonymous(fd) && plain_anonymous(fd) ? FD_OTHER : -EINVAL;
-	default:
+	default: /* block devices: swapped memory, and every file of a mounted system */
 		return -EINVAL;
 	}
 }

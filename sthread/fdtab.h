@@ -34,7 +34,7 @@ enum fd_kind {
 	FD_MESSAGE,     /* socket with message boundaries: datagram, sequenced packets */
 	FD_PIPE,        /* pipe or FIFO */
 	FD_CHAR,        /* terminal, or a memory device such as null */
-	FD_OTHER,       /* eventfd, timerfd, block device */
+	FD_OTHER,       /* eventfd, timerfd */
 	FD_EPOLL,       /* made inside; dies with the run */
 };
 
@@ -51,8 +51,8 @@ struct fd_object {
 /*
  * All give an object with one reference, whose number is out of the way of the program's own.
  * -EBADF, -EMFILE, -ENOMEM; fd_object_dir also -ENOTDIR, -EACCES, -ENOENT; fd_object_dup also
- * -EINVAL: not of a kind that can be granted (data of other devices, of netlink sockets and of
- * files without a name may hold addresses, descriptors or processes of the master).
+ * -EINVAL: not of a kind that can be granted (data of other devices, of the kernel's file systems, of netlink
+ * sockets and of files without a name may hold memory, addresses, descriptors or processes of the master).
  */
 int fd_object_dup(int fd, struct fd_object **out);
 /*
@@ -89,6 +89,11 @@ unsigned fd_objects(void);
 int fd_proc_init(void);
 void fd_proc_fini(void);
 void fd_find_devtmpfs(void);
+/*
+ * fd_filesystem.c: it lies on a file system of files: 0; -EACCES: on one of the kernel's (proc, sysfs and so on);
+ * -errno of statfs().
+ */
+int fd_check_filesystem(int fd);
 #define FD_PROC_NAME 64
 /*
  * Name of /proc/thread-self/<of>/<fd>, or with fd < 0 /proc/thread-self/<of>, beneath the directory

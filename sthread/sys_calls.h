@@ -119,8 +119,6 @@ long sys_do_copy_range(struct sys_call *c);
 
 /* sys_path.c: beneath a granted directory */
 int sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode);
-/* The file system of this descriptor is one of files: 0 or -EACCES. */
-int sys_check_filesystem(int fd);
 /* What may be there: regular files and directories, and with `links` symbolic links. */
 int sys_check_found(int fd, bool links, struct stat *st);
 int sys_check_openat(struct sys_call *c);
@@ -161,6 +159,10 @@ long sys_do_accept(struct sys_call *c);
 long sys_do_sendmmsg(struct sys_call *c);
 int sys_check_recvmmsg(struct sys_call *c);
 long sys_do_recvmmsg(struct sys_call *c);
+
+/* sys_filter.c: the datagram socket hears nobody but whom the policy grants; or everybody again */
+int sys_filter_raise(int fd, int domain, const struct policy *policy);
+void sys_filter_drop(int fd);
 
 /* sys_socket.c */
 int sys_check_sendto(struct sys_call *c);

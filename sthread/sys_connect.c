@@ -62,16 +62,24 @@ int sys_check_socket(struct sys_call *c)
 	return r ? r : sys_check_new(c);
 }
 
-/* An IPv6 socket is one: it does not also stand for IPv4 addresses, which are granted as such. */
+/*
+ * An IPv6 socket is one: it does not also stand for IPv4 addresses, which are granted as such.  One
+ * for datagrams hears whom it may send to, until it is bound; without an address, an AF_UNIX one
+ * hears nobody.
+ */
 long sys_do_socket(struct sys_call *c)
 {
-	int domain = sys_int(c, 0), on = 1;
+	int domain = sys_int(c, 0), on = 1, r = 0;
 	int fd = SYS_MAKE(socket(domain, sys_int(c, 1) | SOCK_CLOEXEC, sys_int(c, 2)));
 
 	if (fd >= 0 && domain == AF_INET6 &&
-	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0) {
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+		r = -EAFNOSUPPORT;
+	else if (fd >= 0 && domain != AF_UNIX && type_of(c) == SOCK_DGRAM)
+		r = sys_filter_raise(fd, domain, c->ctx->policy);
+	if (r) {
 		close(fd);
-		return -EAFNOSUPPORT;
+		return r;
 	}
 	return sys_new_fd(c, fd, kind_of_type(c), SOCKET_RIGHTS);
 }
@@ -138,8 +146,10 @@ long sys_do_bind(struct sys_call *c)
 {
 	if (bind(c->fd.obj->host, (const struct sockaddr *)c->in.bytes, c->in_len) < 0)
 		return -errno;
-	if (c->fd.obj->own) /* others are shared */
+	if (c->fd.obj->own) { /* others are shared */
 		c->fd.obj->bound = true;
+		sys_filter_drop(c->fd.obj->host); /* a server hears everybody */
+	}
 	return 0;
 }
 
@@ -200,7 +210,12 @@ long sys_do_accept(struct sys_call *c)
 	return r;
 }
 
-/* ---- several messages: one after the other, each as its own call ---- */
+/*
+ * ---- several messages: one after the other, each decoded and made as its own call ----
+ *
+ * What the policy says of the call for one message is not asked: as everywhere, a call has its own action and rules,
+ * and so comparing policies call by call tells which gives more.
+ */
 
 static long one_message(struct sys_call *c, long nr, uint64_t at, uint64_t flags)
 {

@@ -80,7 +80,7 @@ static int parent_of(const struct fd_entry *e, char *path, const char **name, bo
 	if (!strcmp(*name, "."))
 		return -EINVAL;
 	fd = sys_open_beneath(e->obj->host, dir, O_PATH | O_DIRECTORY, 0);
-	r = fd < 0 ? fd : sys_check_filesystem(fd);
+	r = fd < 0 ? fd : fd_check_filesystem(fd);
 	if (fd >= 0 && r)
 		close(fd);
 	return r ? r : fd;

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #define RESOLVE	 (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
@@ -39,52 +38,6 @@ void sys_fini(void)
 	fd_proc_fini();
 }
 
-/* File systems whose files are the kernel's own state, or somebody's memory. */
-static bool kernel_filesystem(const struct statfs *fs)
-{
-	static const uint32_t type[] = {
-		0x00009fa0, /* proc */
-		0x62656572, /* sysfs */
-		0x00001cd1, /* devpts */
-		0x0027e0eb, /* cgroup */
-		0x63677270, /* cgroup2 */
-		0x64626720, /* debugfs */
-		0x74726163, /* tracefs */
-		0x73636673, /* securityfs */
-		0xcafe4a11, /* bpf */
-		0xf97cff8c, /* selinux */
-		0x43415d53, /* smack */
-		0x5a3c69f0, /* apparmor */
-		0xde5e81e4, /* efivarfs */
-		0x6165676c, /* pstore */
-		0x62656570, /* configfs */
-		0x65735543, /* fusectl */
-		0x42494e4d, /* binfmt_misc */
-		0x07655821, /* resctrl */
-		0x6e736673, /* nsfs */
-		0x50494446, /* pidfs */
-		0x09041934, /* anonymous inodes */
-		0x50495045, /* pipefs */
-		0x534f434b, /* sockfs */
-		0x19800202, /* mqueue */
-		0x6c6f6f70, /* binder */
-		0xabba1974, /* xenfs */
-		0x00009fa2, /* usbfs */
-		0x67596969, /* rpc_pipefs */
-		0x6e667364, /* nfsd */
-		0x444d4142, /* dma-buf */
-		0x454d444d, /* devmem */
-		0x5345434d, /* secretmem */
-		0x474d454d, /* guest_memfd */
-		0x00000187, /* autofs */
-	};
-
-	for (unsigned i = 0; i < sizeof(type) / sizeof(type[0]); i++)
-		if ((uint32_t)fs->f_type == type[i])
-			return true;
-	return false;
-}
-
 int sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode)
 {
 	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = RESOLVE };
@@ -102,23 +55,10 @@ int sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-/*
- * The granted directory, or the file that was found, lies on a file system that is not one of
- * files.
- */
-int sys_check_filesystem(int fd)
-{
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) < 0)
-		return -errno;
-	return kernel_filesystem(&fs) ? -EACCES : 0;
-}
-
 /* What may be there: regular files and directories, and for lstat() symbolic links. */
 int sys_check_found(int fd, bool links, struct stat *st)
 {
-	int r = sys_check_filesystem(fd);
+	int r = fd_check_filesystem(fd);
 
 	if (r)
 		return r;
@@ -194,7 +134,7 @@ int sys_check_openat(struct sys_call *c)
 static int create(int dir, const char *path, int flags, uint64_t mode, struct stat *st)
 {
 	struct fd_held held = { .n = 0 };
-	int r = sys_check_filesystem(dir);
+	int r = fd_check_filesystem(dir);
 
 	if (!r)
 		r = fd_hold_low(&held);

@@ -109,7 +109,7 @@ const struct wall_row wall_rows[] = {
 	ROW(socket, IF(socket, IS(0, AF_UNIX)), IF(socket, IS(0, AF_INET)), IF(socket, IS(0, AF_INET6)), H(setsockopt), NEW),
 	ROW(socketpair, IF(socketpair, IS(0, AF_UNIX)), NEW),
 	ROW(connect, H(connect)),
-	ROW(bind, H(bind)),
+	ROW(bind, H(bind), H(setsockopt)),
 	ROW(listen, H(listen)),
 	ROW(accept, H(accept4), H(poll), FCNTL(F_GETFL), H(getsockopt), NEW),
 	ROW(accept4, H(accept4), H(poll), FCNTL(F_GETFL), H(getsockopt), NEW),

@@ -12,7 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/uio.h>
 
-#include "tests/st.h"
+#include "tests/st_gate.h"
 
 #define PAGE	4096UL
 #define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
@@ -283,6 +283,57 @@ static void by_faults(const struct sthread_policy *p, char *secret)
 }
 
 /* The virtual machine, and physical memory, cannot be granted. */
+/* A native gate: what the master's own memory would be handed out by; beside it a file. */
+static ssize_t gives(void *trusted, const void *in, size_t in_len, void *out, size_t cap)
+{
+	int fd = *(const int *)trusted;
+
+	(void)in;
+	(void)in_len;
+	return gate_answer(out, cap, sthread_gate_give_fd(fd, STHREAD_FD_READ | STHREAD_FD_SEEK));
+}
+
+ST_FN(is_given)
+{
+	char c;
+	int64_t r = gate_word("gives");
+
+	if (arg) {
+		CHECK_EQ(r, -EINVAL);
+		return NULL;
+	}
+	CHECK_GE(r, 0);
+	CHECK_EQ(pread((int)r, &c, 1, 0), 1);
+	return NULL;
+}
+
+/* The memory of the master as a file. */
+static void memory_files(struct sthread_policy *p)
+{
+	static const char *const names[] = { "/proc/self/mem", "/proc/thread-self/mem",
+					     "/proc/self/maps", "/proc/self/environ" };
+	static int fd;
+	struct sthread_gate *g;
+	struct sthread_policy *caller;
+
+	for (unsigned i = 0; i <= sizeof(names) / sizeof(names[0]); i++) {
+		bool bad = i < sizeof(names) / sizeof(names[0]);
+
+		fd = bad ? open(names[i], O_RDONLY) : file;
+		CHECK_GE(fd, 0);
+		g = GATE(.name = "gives", .fn = gives, .native = true, .trusted = &fd);
+		caller = gate_policy(g);
+		st_allow(caller, SYS_pread64);
+		ST_PASSES(caller, is_given, bad);
+		sthread_policy_destroy(caller);
+		sthread_gate_destroy(g);
+		if (bad) {
+			CHECK_ERR(sthread_policy_fd(p, fd, STHREAD_FD_READ), -EINVAL);
+			close(fd);
+		}
+	}
+}
+
 static void descriptors(struct sthread_policy *p)
 {
 	int kvm = test_open_kvm(), mem = open("/dev/mem", O_RDONLY);
@@ -293,6 +344,7 @@ static void descriptors(struct sthread_policy *p)
 		close(mem);
 	}
 	close(kvm);
+	memory_files(p);
 }
 
 int main(void)
@@ -304,6 +356,7 @@ int main(void)
 	root = open("/", O_RDONLY | O_DIRECTORY);
 	file = mkstemp(name);
 	CHECK(root >= 0 && file >= 0);
+	CHECK_EQ(write(file, "x", 1), 1);
 	st_init();
 	secret = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, PRIVATE, -1, 0);
 	CHECK(secret != MAP_FAILED);

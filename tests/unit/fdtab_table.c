@@ -4,6 +4,7 @@
  * one left over. World: host.
  */
 #include <linux/netlink.h>
+#include <mqueue.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -122,6 +123,15 @@ static void kinds(void)
 					   "/dev/fuse", "/dev/net/tun", "/dev/vhost-net",
 					   "/dev/userfaultfd", "/dev/sg0", "/dev/snapshot",
 					   "/dev/loop-control", "/dev/uinput", "/dev/rtc0" };
+	/* Of the kernel's file systems; and what holds everybody's files. */
+	static const char *const kernels[] = {
+		"/proc/self/mem", "/proc/self/maps", "/proc/self/environ", "/proc/version",
+		"/proc/sys/kernel/core_pattern", "/proc/self/ns/net", "/proc", "/proc/self/fd",
+		"/proc/self/map_files", "/sys", "/sys/kernel/uevent_seqnum",
+		"/sys/fs/cgroup/cgroup.procs", "/sys/kernel/debug", "/sys/kernel/tracing/trace",
+		"/sys/fs/bpf", "/dev/pts", "/dev/mqueue", "/dev/sda", "/dev/vda", "/dev/loop0",
+		"/dev/ram0",
+	};
 	sigset_t set;
 
 	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -132,6 +142,17 @@ static void kinds(void)
 	grantable("eventfd", eventfd(0, 0), FD_OTHER);
 	grantable("timerfd", timerfd_create(CLOCK_MONOTONIC, 0), FD_OTHER);
 	grantable("memfd", memfd_create("anon_inode:[signalfd]", 0), FD_FILE);
+	for (unsigned i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
+		not_grantable(kernels[i], open(kernels[i], O_RDONLY | O_NONBLOCK));
+		not_grantable(kernels[i], open(kernels[i], O_PATH));
+	}
+	not_grantable("/proc/self/mem", open("/proc/self/mem", O_RDWR));
+	grantable("/", open("/", O_RDONLY | O_DIRECTORY), FD_DIRECTORY);
+	grantable("/dev/shm", open("/dev/shm", O_PATH | O_DIRECTORY), FD_DIRECTORY);
+	grantable("a program", open("/proc/self/exe", O_RDONLY), FD_FILE); /* where the link leads */
+	not_grantable("secret memory", (int)syscall(SYS_memfd_secret, 0));
+	not_grantable("message queue", mq_open("/sthread-fdtab", O_RDWR | O_CREAT, 0600, NULL));
+	mq_unlink("/sthread-fdtab");
 	sigemptyset(&set);
 	not_grantable("signalfd", signalfd(-1, &set, 0));
 	not_grantable("fanotify", fanotify_init(FAN_CLASS_NOTIF, O_RDONLY));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Sockets that a compartment makes: to granted addresses and to no others, in any encoding; what it
- * accepts; several messages in one call.  World: host.
+ * accepts; whom it hears; several messages in one call.  World: host.
  */
 #include <arpa/inet.h>
 #include <asm/unistd.h>
@@ -349,6 +349,108 @@ static void datagrams(void)
 	close(no);
 }
 
+/* Each call has rules and an action of its own, also one that does what another does, several times. */
+static void own_rules(void)
+{
+	static const struct {
+		long one, many;
+	} calls[] = { { __NR_sendmsg, __NR_sendmmsg }, { __NR_recvmsg, __NR_recvmmsg } };
+	int pair[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		for (unsigned ruled = 0; ruled < 3; ruled++) { /* one, many, both */
+			struct sthread_policy *p = fake_policy_all();
+			long one, many;
+
+			CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
+			CHECK_OK(sthread_policy_fd(p, pair[0], STHREAD_FD_READ | STHREAD_FD_WRITE));
+			if (ruled != 1)
+				CHECK_OK(sthread_policy_syscall_arg(p, calls[i].one, 2, MSG_DONTWAIT, 0));
+			if (ruled != 0)
+				CHECK_OK(sthread_policy_syscall_arg(p, calls[i].many, 3, MSG_DONTWAIT, 0));
+			run_with(p);
+			for (unsigned n = 0; n < 4; n++)
+				CHECK_EQ(send(pair[1], "x", 1, 0), 1);
+			one = CALL(calls[i].one, pair[0], put_messages(1, NULL, 0), MSG_DONTWAIT);
+			many = CALL(calls[i].many, pair[0], put_messages(1, NULL, 0), 1, MSG_DONTWAIT, 0);
+			CHECK_EQ(one, ruled != 1 ? -EPERM : 1);
+			CHECK_EQ(many, ruled != 0 ? -EPERM : 1);
+			CHECK_EQ(CALL(calls[i].one, pair[0], put_messages(1, NULL, 0), 0), 1);
+			CHECK_EQ(CALL(calls[i].many, pair[0], put_messages(1, NULL, 0), 1, 0, 0), 1);
+			fake_end();
+			/* And what is not allowed at all leaves the other. */
+			p = fake_policy_all();
+			CHECK_OK(sthread_policy_fd(p, pair[0], STHREAD_FD_READ | STHREAD_FD_WRITE));
+			CHECK_OK(sthread_policy_syscall(p, calls[i].one, STHREAD_DENY_KILL));
+			run_with(p);
+			CHECK_EQ(CALL(calls[i].many, pair[0], put_messages(1, NULL, 0), 1, 0, 0), 1);
+			CHECK_EQ(CALL_ENDS(calls[i].one, pair[0], put_messages(1, NULL, 0), 0), STHREAD_DENIED);
+			fake_end();
+			close(pair[0]);
+			close(pair[1]);
+		}
+	}
+}
+
+/*
+ * Whom a socket hears: with every prefix, and with one bit of it wrong; in a policy that is full, so that the program
+ * is as long as it can be.
+ */
+static void heard(int domain, unsigned bits)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} a[2] = { { .any.sa_family = (sa_family_t)domain }, { .any.sa_family = (sa_family_t)domain } }, rule, from;
+	socklen_t len = domain == AF_INET ? sizeof(a->in) : sizeof(a->in6), n;
+	unsigned char *byte = domain == AF_INET ? (void *)&rule.in.sin_addr : (void *)&rule.in6.sin6_addr;
+	int fd[2];
+
+	for (int i = 0; i < 2; i++) {
+		if (domain == AF_INET)
+			a[i].in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		else
+			a[i].in6.sin6_addr = in6addr_loopback;
+		fd[i] = socket(domain, SOCK_DGRAM, 0);
+		if (fd[i] < 0 || bind(fd[i], &a[i].any, len)) {
+			CHECK_EQ(domain, AF_INET6);
+			NOTE("no IPv6 here");
+			return;
+		}
+		n = sizeof(a[i]);
+		CHECK_OK(getsockname(fd[i], &a[i].any, &n));
+	}
+	for (unsigned prefix = 0; prefix <= bits; prefix++) {
+		for (int wrong = 0; wrong <= (prefix > 0); wrong++) {
+			struct sthread_policy *p = fake_policy_all();
+
+			rule = a[1];
+			if (wrong)
+				byte[(prefix - 1) / 8] ^= (unsigned char)(0x80 >> (prefix - 1) % 8);
+			CHECK_OK(sthread_policy_bind(p, &a[1].any, len, 0)); /* another use */
+			for (int i = 0; i < POLICY_ADDRESSES - 2; i++)
+				CHECK_OK(sthread_policy_connect(p, &a[0].any, len, (int)bits));
+			CHECK_OK(sthread_policy_connect(p, &rule.any, len, (int)prefix));
+			run_with(p);
+			CHECK_EQ(CALL(__NR_socket, domain, SOCK_DGRAM, 0), 0);
+			fake_put(NAME, &a[0], len);
+			CHECK_EQ(CALL(__NR_sendto, 0, BUF, 1, 0, NAME, len), 1);
+			n = sizeof(from);
+			CHECK_EQ(recvfrom(fd[0], &from, 0, 0, &from.any, &n), 0);
+			CHECK_EQ(sendto(fd[1], "one", 3, 0, &from.any, n), 3);
+			CHECK_EQ(sendto(fd[0], "to", 2, 0, &from.any, n), 2);
+			if (!wrong)
+				CHECK_EQ(CALL(__NR_recvfrom, 0, BUF, 9, MSG_DONTWAIT, 0, 0), 3);
+			CHECK_EQ(CALL(__NR_recvfrom, 0, BUF, 9, MSG_DONTWAIT, 0, 0), 2);
+			CHECK_ERR(CALL(__NR_recvfrom, 0, BUF, 9, MSG_DONTWAIT, 0, 0), -EAGAIN);
+			fake_end();
+		}
+	}
+	close(fd[0]);
+	close(fd[1]);
+}
+
 /* The grants themselves. */
 static void grants(void)
 {
@@ -392,6 +494,9 @@ int main(void)
 	servers();
 	granted_listener();
 	datagrams();
+	own_rules();
+	heard(AF_INET, 32);
+	heard(AF_INET6, 128);
 	grants();
 	sys_ctx_fini(&fake_ctx);
 	CHECK_EQ(fd_objects(), 0);
