@@ -104,6 +104,7 @@ struct lane {
 	/* Compartments that it makes: nest.h */
 	_Atomic(struct nest *) nest; /* NULL: it made none */
 	unsigned depth;		     /* of creators above it */
+	struct lane *creator;	     /* outlives it; NULL: the master, or it is a gate's */
 	struct lane *root;	     /* the one that has none above it; outlives all beneath */
 	atomic_uint descendants;     /* of a root: sthreads beneath it that are not joined */
 
@@ -137,6 +138,7 @@ struct sthread {
 	bool owned;	/* neither joined nor detached */
 	unsigned forks; /* process.forks when it was made: in a child it is the parent's */
 	struct lane *root; /* made inside: its creator's; NULL: the master made it */
+	struct lane *creator;
 	unsigned depth;
 	uint64_t cpu; /* once done, if it has a limit of CPU time: how much it used */
 	struct sthread_result result;
