@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "checkpoint/image.h"
+#include "sthread/cancel.h"
 #include "sthread/policy.h"
 #include "sthread/syscall.h"
 
@@ -297,23 +298,6 @@ extern volatile bool sthread_inside_flag;
 static inline bool is_inside(void)
 {
 	return sthread_inside_flag;
-}
-
-/*
- * No call of the library ends half way because its thread is cancelled: a request stays pending
- * until it is over.
- */
-static inline int cancel_hold(void)
-{
-	int old;
-
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
-	return old;
-}
-
-static inline void cancel_release(int old)
-{
-	pthread_setcancelstate(old, NULL);
 }
 
 #endif
