@@ -137,7 +137,8 @@ STHREAD_MUST STHREAD_API int sthread_policy_bind(struct sthread_policy *p, const
  * sthread duplicated from it.  On return no call inside reaches it: one under way was ended, unless the host cannot
  * interrupt it, then it was waited for.  What was opened or accepted through it stays.
  * While it is in a call of a gate, that is waited for, too; a kill is not held up.
- * -EBADF: its policy did not grant it.  -ESRCH: it has ended.  -EDEADLK: called by a native gate that it waits for.
+ * -EBADF: its policy did not grant it.  -ESRCH: it has ended.  -EDEADLK: called by a native gate that it, or one that it
+ * made, waits for.
  * -EINVAL: as for sthread_kill().
  */
 STHREAD_MUST STHREAD_API int sthread_policy_fd_revoke(struct sthread *st, int fd);

@@ -2,6 +2,7 @@
 /*
  * fd_object.c - host descriptors by reference: which may be granted, and where they are kept.  World: host.
  */
+#include "sthread/cancel.h"
 #include "sthread/fdtab.h"
 
 #include <assert.h>
@@ -375,6 +376,7 @@ struct fd_object *fd_object_get(struct fd_object *o)
 void fd_object_put(struct fd_object *o)
 {
 	unsigned before;
+	int cancel;
 
 	if (!o)
 		return;
@@ -382,7 +384,9 @@ void fd_object_put(struct fd_object *o)
 	assert(before > 0);
 	if (before > 1)
 		return;
+	cancel = cancel_hold();
 	close(o->host);
+	cancel_release(cancel);
 	free(o);
 	atomic_fetch_sub(&live, 1);
 }

@@ -104,7 +104,10 @@ static inline bool gate_answer_ok(ssize_t n, size_t cap)
 /* gate_native.c */
 ssize_t gate_in_master(struct gate_call *c);
 struct gate_call *gate_current(void); /* the call whose native gate this thread runs, or NULL */
-/* Does this thread run a native gate that the lane waits for, at whatever depth?  Nobody may wait for it here. */
+/*
+ * Does this thread run a native gate that the lane, or a compartment made in it, waits for, at whatever depth?  Nobody
+ * may wait for it here.
+ */
 bool gate_serves(const struct lane *l);
 /* By a thread of the program, before native_run(): -EAGAIN */
 int natives_start(void);

@@ -216,9 +216,20 @@ struct gate_call *gate_current(void)
 
 bool gate_serves(const struct lane *l)
 {
-	for (const struct gate_call *c = current; c; c = c->up)
-		if (c->caller == l)
-			return true;
+	const struct gate_call *c = current;
+
+	while (c) {
+		const struct lane *waits = c->caller;
+
+		/* Who calls ends after the call, who made a compartment after that. */
+		for (c = c->up; waits; waits = waits->creator) {
+			if (waits == l)
+				return true;
+			c = waits->serves;
+			if (c)
+				break;
+		}
+	}
 	return false;
 }
 

@@ -67,6 +67,23 @@ static void dequeue(struct sthread_gate *g, struct gate_waiter *w)
 }
 
 /*
+ * What is to be taken back from those that wait with this thread.  Whoever holds the gate may be
+ * waiting for that.  True: one of them is served by another thread, which is signalled in our place.
+ */
+static bool attend(const struct gate_call *c)
+{
+	bool other = false;
+
+	for (; c; c = c->up) {
+		if (c->caller)
+			sys_attend(&c->caller->ctx);
+		else
+			other = true;
+	}
+	return other;
+}
+
+/*
  * Ended by a hand-over, or by what stops the caller: a signal, if it is this thread that is
  * signalled.
  */
@@ -75,7 +92,7 @@ static void wait_for_turn(const struct gate_call *c, struct gate_waiter *me)
 	const struct timespec look = { .tv_nsec = 5000000 };
 
 	while (!atomic_load(&me->turn) && !gate_stopping(c))
-		futex_wait_for(&me->turn, 0, c->caller ? NULL : &look);
+		futex_wait_for(&me->turn, 0, attend(c) ? &look : NULL);
 }
 
 int gate_take(struct gate_call *c)

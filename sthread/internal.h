@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "checkpoint/image.h"
+#include "sthread/cancel.h"
 #include "sthread/policy.h"
 #include "sthread/syscall.h"
 
@@ -110,6 +111,7 @@ struct lane {
 	/* Compartments that it makes: nest.h */
 	_Atomic(struct nest *) nest; /* NULL: it made none */
 	unsigned depth;		     /* of creators above it */
+	struct lane *creator;	     /* outlives it; NULL: the master, or it is a gate's */
 	struct lane *root;	     /* the one that has none above it; outlives all beneath */
 	atomic_uint descendants;     /* of a root: sthreads beneath it that are not joined */
 
@@ -143,6 +145,7 @@ struct sthread {
 	bool owned;	/* neither joined nor detached */
 	unsigned forks; /* process.forks when it was made: in a child it is the parent's */
 	struct lane *root; /* made inside: its creator's; NULL: the master made it */
+	struct lane *creator;
 	unsigned depth;
 	uint64_t cpu; /* once done, if it has a limit of CPU time: how much it used */
 	struct sthread_result result;
@@ -301,23 +304,6 @@ extern volatile bool sthread_inside_flag;
 static inline bool is_inside(void)
 {
 	return sthread_inside_flag;
-}
-
-/*
- * No call of the library ends half way because its thread is cancelled: a request stays pending
- * until it is over.
- */
-static inline int cancel_hold(void)
-{
-	int old;
-
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
-	return old;
-}
-
-static inline void cancel_release(int old)
-{
-	pthread_setcancelstate(old, NULL);
 }
 
 #endif

@@ -281,17 +281,19 @@ fail:
 int sthread_init(const struct sthread_config *cfg)
 {
 	static const struct sthread_config defaults = { .size = sizeof(defaults) };
-	int err;
+	int err, cancel;
 
 	if (is_inside())
 		return -EPERM;
 	cfg = cfg ? cfg : &defaults;
 	if (cfg->size != sizeof(*cfg) || cfg->placement > STHREAD_PLACE_RING0)
 		return -EINVAL;
+	cancel = cancel_hold();
 	pthread_mutex_lock(&process.lock);
 	err = process.ready || process.ending ? -EALREADY : do_init(cfg);
 	process.ready = !err || process.ready;
 	pthread_mutex_unlock(&process.lock);
+	cancel_release(cancel);
 	return err;
 }
 
@@ -343,10 +345,11 @@ out:
 
 int sthread_checkpoint_range(void *addr, size_t len)
 {
-	int err;
+	int err, cancel;
 
 	if (is_inside())
 		return -EPERM;
+	cancel = cancel_hold();
 	pthread_mutex_lock(&process.lock);
 	if (!process.ready || process.ending)
 		err = -EINVAL;
@@ -355,5 +358,6 @@ int sthread_checkpoint_range(void *addr, size_t len)
 	else
 		err = ckpt_retake(process.ckpt, addr, len);
 	pthread_mutex_unlock(&process.lock);
+	cancel_release(cancel);
 	return err;
 }

@@ -323,15 +323,20 @@ void nest_fini(struct lane *l)
 	free(n);
 }
 
-void nest_revoke(struct lane *l, uint64_t file)
+unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE])
 {
 	struct nest *n = atomic_load(&l->nest);
+	unsigned found = 0;
 
 	if (!n)
-		return;
+		return 0;
 	pthread_mutex_lock(&n->lock);
-	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
-		if (n->child[i].st)
-			(void)!sthread_take_back(n->child[i].st, file);
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
+		if (!n->child[i].st)
+			continue;
+		handle_get(n->child[i].st);
+		list[found++] = n->child[i].st;
+	}
 	pthread_mutex_unlock(&n->lock);
+	return found;
 }

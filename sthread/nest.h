@@ -10,7 +10,7 @@
  * thread of its own, from the image, and has ended before its creator's run is over.
  *
  * Tables belong to the thread that runs the creator.  The lock is for the one other reader, who
- * takes a descriptor back.  Order: sthread.lock of the creator, nest.lock, sthread.lock of the child.
+ * takes a descriptor back.  Order: sthread.lock of the creator, nest.lock.
  */
 #ifndef STHREAD_NEST_H
 #define STHREAD_NEST_H
@@ -60,8 +60,8 @@ uint64_t nest_lent(struct lane *l, enum sthread_limit limit);
 void nest_end(struct lane *l);
 /* The run is over: nothing is left. */
 void nest_fini(struct lane *l);
-/* By another thread, while the run goes on: its children give up the open file, and theirs. */
-void nest_revoke(struct lane *l, uint64_t file);
+/* By another thread, while the run goes on: its children; handle_put() each. */
+unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE]);
 
 /* ---- nest_policy.c ---- */
 

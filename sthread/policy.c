@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sthread/cancel.h"
 #include "sthread/gate.h"
 #include "sthread/syscall.h"
 
@@ -266,14 +267,16 @@ int policy_grant_object(struct sthread_policy *p, int fd, struct fd_object *obj,
 static int policy_grant(struct sthread_policy *p, int fd, unsigned rights, bool dir)
 {
 	struct fd_object *obj;
-	int r;
+	int r, cancel;
 
 	if (sthread_inside())
 		return ask(dir ? HOSTCALL_POLICY_DIR : HOSTCALL_POLICY_FD, p, (uint64_t)fd, rights, 0,
 			   0);
 	if (!p || !rights_ok(rights, dir))
 		return -EINVAL;
+	cancel = cancel_hold();
 	r = dir ? fd_object_dir(fd, &obj) : fd_object_dup(fd, &obj);
+	cancel_release(cancel);
 	return r ? r : policy_grant_object(p, fd, obj, rights, dir);
 }
 

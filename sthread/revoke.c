@@ -21,11 +21,17 @@ static uint64_t file_of(const struct policy *p, int fd)
 	return at < p->n && p->grant[at].number == fd ? p->grant[at].obj->file : 0;
 }
 
+/* Those that a run has made and that may hold it, too. */
+struct children {
+	struct sthread *st[STHREAD_NEST_LIVE];
+	unsigned n;
+};
+
 /*
- * True: over.  A run that has not begun holds nothing yet, and is about to.  The lock is held for one
- * try, so that a kill comes through.
+ * True: over, but for the children.  A run that has not begun holds nothing yet, and is about to.
+ * The lock is held for one try, so that a kill comes through.
  */
-static bool take_back(struct sthread *st, uint64_t file, int *err)
+static bool take_back(struct sthread *st, uint64_t file, struct children *c, int *err)
 {
 	bool over = true;
 
@@ -42,7 +48,7 @@ static bool take_back(struct sthread *st, uint64_t file, int *err)
 		st->revoking = file;
 		over = !lane_revoke(st->lane);
 		if (over)
-			nest_revoke(st->lane, file); /* from now on it can hand it to no other */
+			c->n = nest_children(st->lane, c->st); /* from now on it can hand it to no other */
 	} else {
 		over = false;
 	}
@@ -55,10 +61,17 @@ static bool take_back(struct sthread *st, uint64_t file, int *err)
 int sthread_take_back(struct sthread *st, uint64_t file)
 {
 	struct timespec nap = FIRST_NAP;
+	struct children c = { .n = 0 };
 	int err = 0;
 
-	while (!take_back(st, file, &err))
+	while (!take_back(st, file, &c, &err))
 		lane_nap(&nap);
+	while (c.n) {
+		struct sthread *child = c.st[--c.n];
+
+		(void)!sthread_take_back(child, file);
+		handle_put(child);
+	}
 	return err;
 }
 

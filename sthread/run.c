@@ -262,6 +262,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	l->tallied = false;
 	l->root = st && st->root ? st->root : l;
 	l->depth = st ? st->depth : 0;
+	l->creator = st ? st->creator : NULL;
 	started(l, st);
 	while (!stopped(l, &r) && !step(l, &f, &r))
 		;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sthread/cancel.h"
 #include "sthread/unwind.h"
 #include "sthread/unwind_elf.h"
 
@@ -236,6 +237,7 @@ bool unwind_symbol(uint64_t pc, bool call, struct unwind_symbol *out)
 	GElf_Off offset = 0;
 	Dwarf_Addr start;
 	GElf_Sym sym;
+	int cancel = cancel_hold(); /* files are opened and read */
 	Dwfl *dwfl;
 
 	pthread_mutex_lock(&lock);
@@ -255,6 +257,7 @@ bool unwind_symbol(uint64_t pc, bool call, struct unwind_symbol *out)
 			out->line = 0;
 	}
 	pthread_mutex_unlock(&lock);
+	cancel_release(cancel);
 	return mod != NULL;
 }
 

@@ -307,6 +307,7 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	st->forks = process.forks;
 	if (creator) {
 		st->root = creator->root;
+		st->creator = creator;
 		st->depth = creator->depth + 1;
 	}
 	atomic_store(&st->refs, 2);
