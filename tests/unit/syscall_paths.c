@@ -552,7 +552,7 @@ static void made_by_others(void)
 	with(dir, ALL_RIGHTS);
 	atomic_store(&enough, false);
 	CHECK_OK(pthread_create(&t, NULL, makes_and_removes, NULL));
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 2000; i++) {
 		long fd = open_in("both", O_CREAT | O_WRONLY);
 
 		CHECK_MSG(fd >= 0, "%ld at the %dth", fd, i);
