@@ -72,7 +72,7 @@ static int ops_table_alloc(void *ctx, dune_gpa_t *out)
 		return -ENOMEM;
 	err = arena_table_alloc(s->vm, false, out);
 	if (!err)
-		s->mon->used++;
+		mon_count(s->mon, 1);
 	return err;
 }
 
@@ -107,7 +107,7 @@ static void ops_table_free(void *ctx, dune_gpa_t table)
 	} else {
 		memset(entry_host(s, table), 0, DUNE_PAGE_SIZE);
 		arena_table_free(s->vm, false, table);
-		s->mon->used--;
+		mon_count(s->mon, -1);
 	}
 }
 
@@ -119,7 +119,7 @@ static void ops_page_free(void *ctx, dune_gpa_t page)
 		park(s, &s->parked_pages, page);
 	} else {
 		dune_page_put(s->vm, page);
-		s->mon->used--;
+		mon_count(s->mon, -1);
 	}
 }
 
@@ -147,7 +147,7 @@ void edits_done(struct dune_space *s)
 
 	s->nedits = 0;
 	s->edits_flush = false;
-	s->mon->used -= s->nparked; /* until now they were the space's */
+	mon_count(s->mon, -(long)s->nparked); /* until now they were the space's */
 	s->parked_pages = s->parked_tables = 0;
 	s->nparked = 0;
 	while (pages) {

@@ -181,7 +181,7 @@ int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len
 		return end(s, -EINVAL);
 	err = pt_map(&s->pt, at, page, len, prot);
 	if (!err && (prot & DUNE_OWNED))
-		s->mon->used += len / DUNE_PAGE_SIZE;
+		mon_count(s->mon, (long)(len / DUNE_PAGE_SIZE));
 	return end(s, err);
 }
 

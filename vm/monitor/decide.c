@@ -37,9 +37,9 @@ static enum mon_verdict own_page(struct mon_env *env, dune_gva_t at, const dune_
 		return MON_NOMEM;
 	if (env->page_alloc(env, from, &page))
 		return MON_NOMEM;
-	space->used++; /* before its tables are: all of it together is within the limit */
+	mon_count(space, 1); /* before its tables are: all of it together is within the limit */
 	if (pt_replace(&env->pt, at, page, prot | DUNE_OWNED)) {
-		space->used--;
+		mon_count(space, -1);
 		env->page_free(env, page);
 		return MON_NOMEM;
 	}

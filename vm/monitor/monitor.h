@@ -44,6 +44,12 @@ static inline uint32_t mon_answers(const struct mon_space *space)
 	return space->nanswers < MON_ANSWERS ? space->nanswers : MON_ANSWERS;
 }
 
+/* Pages taken, or given back.  The host and ring 0 may both be at it. */
+static inline void mon_count(struct mon_space *space, long pages)
+{
+	__atomic_fetch_add(&space->used, (uint64_t)pages, __ATOMIC_RELAXED);
+}
+
 /* A trap from ring 3.  May change frame->rax.  MON_RESUME: the same frame goes on. */
 enum mon_verdict mon_trap(struct mon_env *env, struct dune_frame *frame);
 /* The space touches `at` (a write or not): give it what it is due there. */

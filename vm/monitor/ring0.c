@@ -86,7 +86,7 @@ static int r0_table_alloc(void *ctx, dune_gpa_t *out)
 	if (!v->ntables || (space->limit && space->used >= space->limit))
 		return -1;
 	*out = dune_gpa(v->tables[--v->ntables]);
-	space->used++;
+	mon_count(space, 1);
 	return 0;
 }
 
@@ -114,7 +114,7 @@ static void r0_table_free(void *ctx, dune_gpa_t table)
 
 	page_zero(window(v, MON_WINDOW_DEST, table.v));
 	v->tables[v->ntables++] = table.v;
-	space->used--;
+	mon_count(space, -1);
 }
 
 static void r0_page_free(void *ctx, dune_gpa_t page)
