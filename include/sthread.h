@@ -93,6 +93,7 @@ enum sthread_limit {
 	STHREAD_LIMIT_WALL_NS,  /* nanoseconds from start.  Default none */
 	STHREAD_LIMIT_FDS,      /* descriptors open at once; one more is EMFILE inside.  Default 64 */
 	STHREAD_LIMIT_CPU_NS,   /* nanoseconds of CPU time, in the guest and in the host for it.  Default none */
+	STHREAD_LIMIT_GATE_CALLS, /* calls of gates that were entered, by the compartment itself.  Default none */
 };
 
 /* A policy that grants nothing but what every compartment has: see sthread_syscalls(7).  -ENOMEM. */
@@ -319,7 +320,7 @@ STHREAD_MUST STHREAD_API int sthread_detach(struct sthread *st);
  * The five calls above, and those on policies (but for taking back), work inside, too: a compartment makes
  * compartments of its own.  A call on a policy is -EPERM, and the policy as it was, if it would give what its maker has
  * not.  Children start from the image, run on threads of the library, and end with their creator's run (of a gate: with
- * the call); their limits of memory, descriptors and CPU time are taken out of the creator's until they are joined.
+ * the call); their limits of memory, descriptors, CPU time and gate calls are taken out of the creator's until they are joined.
  * See sthread_create(3), sthread_policy(3).  Also inside: -EPERM: the creator has lost a right since.  -EDQUOT: more
  * than is left of its limits.  -EAGAIN: one of
  * the counts below.  -ELOOP: the depth.  -EFAULT: result, addr.  -EINVAL: not a handle of this run.

@@ -13,6 +13,7 @@
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
+#include "sthread/nest.h"
 
 bool gate_stopping(const struct gate_call *c)
 {
@@ -112,6 +113,21 @@ static long denied(int err)
 	return err;
 }
 
+/* The call may be made, but for the number of those before. */
+static bool calls_left(struct lane *l)
+{
+	uint64_t limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
+
+	return limit == POLICY_NO_LIMIT ||
+	       l->gate_calls + nest_lent(l, STHREAD_LIMIT_GATE_CALLS) < limit;
+}
+
+static long over_calls(struct lane *l)
+{
+	l->ctx.limit = STHREAD_LIMIT_GATE_CALLS;
+	return sys_ended(&l->ctx, STHREAD_OVER_LIMIT, 0);
+}
+
 /* The caller's memory, checked: what is to be read is read, what is to be written can be. */
 static int copy_from_caller(struct gate_call *c, uint64_t in, uint64_t out)
 {
@@ -147,7 +163,8 @@ long gate_serve_call(struct lane *l, const uint64_t arg[5])
 		return err;
 	n = copy_from_caller(&c, arg[1], arg[3]);
 	if (!n)
-		n = perform(&c);
+		n = calls_left(l) ? perform(&c) : over_calls(l);
+	l->gate_calls += c.began;
 	if (c.began && l->tally[at].calls < UINT_MAX)
 		l->tally[at].calls++;
 	if (n > 0 && uaccess_copy_out(&l->ctx.mem, dune_gva(arg[3]), c.out, (size_t)n))

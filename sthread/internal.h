@@ -107,6 +107,7 @@ struct lane {
 	struct tally *tally;	  /* by index in its policy, once `tallied` */
 	unsigned tally_cap;
 	bool tallied;
+	uint64_t gate_calls; /* of the run, entered */
 
 	/* Compartments that it makes: nest.h */
 	_Atomic(struct nest *) nest; /* NULL: it made none */
@@ -147,7 +148,7 @@ struct sthread {
 	struct lane *root; /* made inside: its creator's; NULL: the master made it */
 	struct lane *creator;
 	unsigned depth;
-	uint64_t cpu; /* once done, if it has a limit of CPU time: how much it used */
+	uint64_t spent[POLICY_LIMITS]; /* once done: what of a limit is used up for good, beneath it, too */
 	struct sthread_result result;
 };
 

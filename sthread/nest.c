@@ -35,7 +35,7 @@ uint64_t nest_handle(struct lane *l, struct nest *n)
 /* ---- limits: a child's part of what there is no more of is taken out of its creator's ---- */
 
 static const enum sthread_limit parted[] = { STHREAD_LIMIT_MEMORY, STHREAD_LIMIT_FDS,
-					     STHREAD_LIMIT_CPU_NS };
+					     STHREAD_LIMIT_CPU_NS, STHREAD_LIMIT_GATE_CALLS };
 #define PARTED (sizeof(parted) / sizeof(parted[0]))
 
 uint64_t nest_lent(struct lane *l, enum sthread_limit limit)
@@ -54,6 +54,8 @@ static uint64_t used(struct lane *l, enum sthread_limit limit)
 		return l->ctx.fds.n;
 	case STHREAD_LIMIT_CPU_NS:
 		return watch_cpu(l);
+	case STHREAD_LIMIT_GATE_CALLS: /* which looks at what is lent itself */
+		return l->gate_calls;
 	case STHREAD_LIMIT_WALL_NS: /* passes for all alike: children end with their creator */
 		break;
 	}
@@ -99,14 +101,12 @@ static int lend(struct lane *l, struct nest *n, struct nest_child *c, const stru
 	return 0;
 }
 
-/* cpu: how much it used, which does not come back. */
-static void give_back(struct lane *l, struct nest *n, struct nest_child *c, uint64_t cpu)
+/* spent: what does not come back; NULL: nothing. */
+static void give_back(struct lane *l, struct nest *n, struct nest_child *c, const uint64_t *spent)
 {
-	uint64_t *time = &c->limit[STHREAD_LIMIT_CPU_NS];
-
-	*time -= cpu < *time ? cpu : *time;
 	for (unsigned k = 0; k < POLICY_LIMITS; k++)
-		n->lent[k] -= c->limit[k];
+		if (!spent || spent[k] < c->limit[k])
+			n->lent[k] -= c->limit[k] - (spent ? spent[k] : 0);
 	settle(l, n);
 }
 
@@ -133,14 +133,14 @@ static void seat(struct nest *n, struct nest_child *c, struct sthread *st)
 static void bury(struct lane *l, struct nest *n, struct nest_child *c, struct sthread_result *r)
 {
 	struct sthread *st = c->st;
-	uint64_t cpu;
+	uint64_t spent[POLICY_LIMITS];
 
 	while (!atomic_load(&st->done))
 		futex_wait(&st->done, 0);
 	seat(n, c, NULL);
-	cpu = st->cpu;
+	memcpy(spent, st->spent, sizeof(spent));
 	(void)!sthread_join(st, r);
-	give_back(l, n, c, cpu);
+	give_back(l, n, c, spent);
 	atomic_fetch_sub(&l->root->descendants, 1);
 }
 
@@ -184,7 +184,7 @@ static int start(struct lane *l, struct nest *n, const struct policy *value, voi
 	}
 	err = worker_start(&st, value, (void *(*)(void *))(uintptr_t)fn, arg, l);
 	if (err) {
-		give_back(l, n, c, 0);
+		give_back(l, n, c, NULL);
 		goto fail;
 	}
 	c->handle = nest_handle(l, n);
@@ -294,7 +294,7 @@ long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 
 /* ---- the creator's end ---- */
 
-void nest_end(struct lane *l)
+void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS])
 {
 	struct nest *n = atomic_load(&l->nest);
 
@@ -306,6 +306,7 @@ void nest_end(struct lane *l)
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			bury(l, n, &n->child[i], NULL);
+	memcpy(spent, n->lent, sizeof(n->lent));
 	memset(n->lent, 0, sizeof(n->lent)); /* the next entry has CPU time of its own */
 	settle(l, n);
 }

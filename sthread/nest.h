@@ -56,8 +56,8 @@ uint64_t nest_handle(struct lane *l, struct nest *n);
 long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5]);
 /* How much of a limit of the run is not its own, since it is lent. */
 uint64_t nest_lent(struct lane *l, enum sthread_limit limit);
-/* All children are ended, and have ended. */
-void nest_end(struct lane *l);
+/* All children are ended, and have ended.  spent: what of the limits they used up for good. */
+void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS]);
 /* The run is over: nothing is left. */
 void nest_fini(struct lane *l);
 /* By another thread, while the run goes on: its children; handle_put() each. */

@@ -37,6 +37,7 @@ static void policy_defaults(struct policy *v)
 	v->limit[STHREAD_LIMIT_WALL_NS] = POLICY_NO_LIMIT;
 	v->limit[STHREAD_LIMIT_FDS] = DEFAULT_FDS;
 	v->limit[STHREAD_LIMIT_CPU_NS] = POLICY_NO_LIMIT;
+	v->limit[STHREAD_LIMIT_GATE_CALLS] = POLICY_NO_LIMIT;
 }
 
 /* What sthread_call(NULL, ...) gets.  Its first reference is never given back. */

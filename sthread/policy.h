@@ -20,7 +20,7 @@
 #include "sthread/grant.h"
 
 #define POLICY_CALLS 192        /* room for the system-call table */
-#define POLICY_LIMITS (STHREAD_LIMIT_CPU_NS + 1) /* the last one */
+#define POLICY_LIMITS (STHREAD_LIMIT_GATE_CALLS + 1) /* the last one */
 #define POLICY_NO_LIMIT UINT64_MAX
 #define POLICY_RULES 64
 #define POLICY_ADDRESSES 32

@@ -291,6 +291,7 @@ static void format_limits(struct text *t, const struct policy *p)
 		[STHREAD_LIMIT_WALL_NS] = { "wall time", time },
 		[STHREAD_LIMIT_FDS] = { "open descriptors", count },
 		[STHREAD_LIMIT_CPU_NS] = { "CPU time", time },
+		[STHREAD_LIMIT_GATE_CALLS] = { "gate calls", count },
 	};
 
 	_Static_assert(sizeof(limits) / sizeof(limits[0]) == POLICY_LIMITS,

@@ -69,6 +69,7 @@ static const char *const limit_text[] = {
 	[STHREAD_LIMIT_WALL_NS] = "wall time (STHREAD_LIMIT_WALL_NS)",
 	[STHREAD_LIMIT_FDS] = "descriptors (STHREAD_LIMIT_FDS)",
 	[STHREAD_LIMIT_CPU_NS] = "CPU time (STHREAD_LIMIT_CPU_NS)",
+	[STHREAD_LIMIT_GATE_CALLS] = "gate calls (STHREAD_LIMIT_GATE_CALLS)",
 };
 
 /* Intel SDM 3A, 6.3.1 */

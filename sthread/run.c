@@ -225,6 +225,8 @@ static void amount(struct lane *l, struct sthread_result *r)
 		used += watch_wall(l);
 	else if (r->limit == STHREAD_LIMIT_CPU_NS)
 		used += watch_cpu(l);
+	else if (r->limit == STHREAD_LIMIT_GATE_CALLS)
+		used += l->gate_calls;
 	r->value = (void *)used;
 }
 
@@ -246,6 +248,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	uint64_t cpu = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
 	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
 	struct sthread_result r = { .end = STHREAD_LOST };
+	uint64_t spent[POLICY_LIMITS] = { 0 };
 	struct dune_frame f = {
 		.rip = (uint64_t)dune_reset_entry,
 		.rsp = process.stack_top - STACK_TOP_RESERVED,
@@ -260,6 +263,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
 	l->tallied = false;
+	l->gate_calls = 0;
 	l->root = st && st->root ? st->root : l;
 	l->depth = st ? st->depth : 0;
 	l->creator = st ? st->creator : NULL;
@@ -268,11 +272,14 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 		;
 	if (r.end == STHREAD_OVER_LIMIT)
 		amount(l, &r);
-	nest_end(l);
+	nest_end(l, spent);
 	if (watched)
 		watch_remove(l);
-	if (st && cpu != POLICY_NO_LIMIT)
-		st->cpu = watch_cpu(l);
+	spent[STHREAD_LIMIT_GATE_CALLS] += l->gate_calls;
+	if (cpu != POLICY_NO_LIMIT)
+		spent[STHREAD_LIMIT_CPU_NS] += watch_cpu(l);
+	if (st)
+		memcpy(st->spent, spent, sizeof(spent));
 	finished(l, st);
 	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
 		result_backtrace(l, &f, &r);

@@ -248,14 +248,15 @@ ST_FN(widens_limits)
 		enum sthread_limit limit;
 		uint64_t own;
 	} of[] = { { STHREAD_LIMIT_MEMORY, 32UL << 20 }, { STHREAD_LIMIT_WALL_NS, 60000 * MS },
-		   { STHREAD_LIMIT_FDS, 40 }, { STHREAD_LIMIT_CPU_NS, 30000 * MS } };
+		   { STHREAD_LIMIT_FDS, 40 }, { STHREAD_LIMIT_CPU_NS, 30000 * MS },
+		   { STHREAD_LIMIT_GATE_CALLS, 50 } };
 
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		CHECK_ERR(sthread_policy_limit(p, of[i].limit, of[i].own + 1), -EPERM);
 		CHECK_ERR(sthread_policy_limit(p, of[i].limit, UINT64_MAX), -EPERM);
 		CHECK_OK(sthread_policy_limit(p, of[i].limit, of[i].own));
 	}
-	CHECK_ERR(sthread_policy_limit(p, (enum sthread_limit)4, 0), -EINVAL);
+	CHECK_ERR(sthread_policy_limit(p, (enum sthread_limit)5, 0), -EINVAL);
 	return NULL;
 }
 
@@ -339,6 +340,7 @@ static void right_by_right(void)
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 60000 * MS);
 	st_limit(p, STHREAD_LIMIT_FDS, 40);
 	st_limit(p, STHREAD_LIMIT_CPU_NS, 30000 * MS);
+	st_limit(p, STHREAD_LIMIT_GATE_CALLS, 50);
 	ST_PASSES(p, widens_limits, NULL);
 	ST_PASSES(p, parts_limits, NULL);
 	sthread_policy_destroy(p);
@@ -533,6 +535,34 @@ ST_FN(burns_by_others)
 	return (void *)n;
 }
 
+/* Of 400 ms each: what its own child used of it. */
+ST_FN(burns_by_child)
+{
+	struct sthread_policy *p = fresh();
+	struct sthread_result r;
+
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 300 * MS));
+	CHECK_OK(sthread_call(p, burns, NULL, &r));
+	CHECK(r.end == STHREAD_OVER_LIMIT && r.limit == STHREAD_LIMIT_CPU_NS);
+	return arg;
+}
+
+ST_FN(burns_by_grandchildren)
+{
+	struct sthread_policy *p = fresh();
+	struct sthread_result r;
+	uint64_t n = 0;
+	int err;
+
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 400 * MS));
+	while (!(err = sthread_call(p, burns_by_child, arg, &r))) {
+		CHECK(r.end == STHREAD_RETURNED);
+		n++;
+	}
+	CHECK_ERR(err, -EDQUOT);
+	return (void *)n;
+}
+
 static void time_is_parted(void)
 {
 	struct sthread_policy *p = st_policy();
@@ -543,6 +573,10 @@ static void time_is_parted(void)
 	ST_END(&r, STHREAD_RETURNED);
 	CHECK_GE((uint64_t)r.value, 6);
 	CHECK_LE((uint64_t)r.value, 7); /* it needs a little itself */
+	r = st_run(p, burns_by_grandchildren, NULL);
+	ST_END(&r, STHREAD_RETURNED);
+	CHECK_GE((uint64_t)r.value, 1);
+	CHECK_LE((uint64_t)r.value, 2);
 	sthread_policy_destroy(p);
 }
 

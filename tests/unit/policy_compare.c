@@ -20,7 +20,7 @@
 #define DIRS	2
 #define NUMBERS (FILES + DIRS)
 #define CALLS	12
-#define LIMITS	4
+#define LIMITS	5
 #define MODEL	(NUMBERS + CALLS + 1 + LIMITS) /* each right: bits, a rank, or a number */
 
 struct model {
@@ -33,7 +33,8 @@ static const long calls[CALLS] = {
 	__NR_futex, __NR_getpid, __NR_sendto, __NR_poll,  __NR_execve, __NR_brk,
 };
 static const enum sthread_limit limits[LIMITS] = { STHREAD_LIMIT_MEMORY, STHREAD_LIMIT_WALL_NS,
-						   STHREAD_LIMIT_FDS, STHREAD_LIMIT_CPU_NS };
+						   STHREAD_LIMIT_FDS, STHREAD_LIMIT_CPU_NS,
+						   STHREAD_LIMIT_GATE_CALLS };
 /* From least to most. */
 static const enum sthread_action ranked[] = { STHREAD_DENY_KILL, STHREAD_DENY_ERRNO,
 					      STHREAD_ALLOW };
@@ -308,7 +309,8 @@ static const char expected[] =
 	"limit of private memory: 3 MiB\n"
 	"limit of wall time: 1500 us\n"
 	"limit of open descriptors: 0\n"
-	"limit of CPU time: 2 s\n";
+	"limit of CPU time: 2 s\n"
+	"limit of gate calls: 1000000000\n";
 
 static void text(void)
 {
@@ -331,6 +333,7 @@ static void text(void)
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 2000000000));
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_WALL_NS, 1500000));
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_FDS, 0));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, 1000000000));
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, 3 << 20));
 	CHECK_OK(sthread_policy_syscall(p, __NR_execve, STHREAD_DENY_KILL));
 	CHECK_OK(sthread_policy_syscall(p, STHREAD_SYSCALL_OTHERS, STHREAD_DENY_KILL));

@@ -88,6 +88,8 @@ static void ends(void)
 	CHECK_HAS(format(&r), "wall time");
 	r.limit = STHREAD_LIMIT_FDS;
 	CHECK_HAS(format(&r), "descriptors");
+	r.limit = STHREAD_LIMIT_GATE_CALLS;
+	CHECK_HAS(format(&r), "gate calls");
 	r.limit = (enum sthread_limit)77;
 	CHECK_HAS(format(&r), "ended at a limit");
 	r.end = STHREAD_KILLED;
