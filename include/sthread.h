@@ -166,8 +166,9 @@ STHREAD_MUST STHREAD_API int sthread_policy_gate(struct sthread_policy *p, struc
 /* Grants the tag's memory, at its address.  -EINVAL: rights, or not a tag that is there.  -EEXIST: granted already.
  * -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsigned rights);
-/* Grants whole pages of live memory of the master that sthread_map() made.  -EINVAL: rights, unaligned, other memory,
- * or an overlap with what is granted.  -EEXIST: granted already.  -ENOMEM. */
+/* Grants whole pages of live memory of the master: of one mapping of sthread_map(), or of the writable data of the
+ * program or a library, which then stays loaded.  -EINVAL: rights, unaligned, other memory (see sthread_policy(3)), or
+ * an overlap with what is granted.  -EEXIST: granted already.  -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsigned rights);
 
 /* Grants the globals that STHREAD_TAGGED() put under this name.  -ENOENT: there were none at sthread_init().  Else as

@@ -75,6 +75,7 @@ void tags_fini(void)
 	lock();
 	area.base = area.len = 0;
 	tagged_forget(false);
+	data_forget(false);
 	while (area.n) {
 		struct sthread_tag *t = area.list[area.n - 1];
 
@@ -112,6 +113,7 @@ void tags_after_fork(bool child)
 			p->runs = 0;
 		tags.held = NULL;
 		tagged_forget(true);
+		data_forget(true);
 		tags.destroyed++;
 		area.base = area.len = area.n = 0;
 		return;

@@ -7,6 +7,7 @@
  *	tag_heap.c    blocks: a jemalloc arena per tag
  *	tag_policy.c  grants: set-up calls, and what a run holds
  *	tag_global.c  tagged globals: pages of the program's data
+ *	tag_data.c    other pages of the program's and its libraries' data
  *	tag_map.c     a lane's page tables made to say what the policy of its run says
  *	grant.c       the sorted list of grants in a policy
  *	tag_calls.c   sthread_malloc() and its like, from the program and from inside
@@ -46,8 +47,8 @@ struct sthread_tag {
 	atomic_uint refs;	/* the area's one, policies */
 	unsigned users;		/* calls under way; tags.lock */
 	bool gone;		/* tags.lock */
-	bool plain;		/* of sthread_map(), or a tagged global: no blocks */
-	dune_gpa_t window;	/* of a tagged global: its slot; else 0 */
+	bool plain;		/* of sthread_map(), or data of an object: no blocks */
+	dune_gpa_t window;	/* of data of an object: its slot; else 0 */
 	pthread_mutex_t making; /* the heap is made by whoever needs it first */
 	_Atomic(struct tag_heap *) heap;
 	char name[TAG_NAME];
@@ -97,6 +98,16 @@ int tagged_init(struct ckpt_range **ranges, size_t *n);
 void tagged_forget(bool keep);
 /* tags.lock held. */
 const struct sthread_tag *tagged_find(uint64_t at);
+
+/* ---- tag_data.c ---- */
+
+/*
+ * The tag of the segment of writable data that has this range in its whole pages, in use.  -EINVAL: none has, or it
+ * is what must stay a compartment's own; -ENOMEM.
+ */
+int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out);
+/* These are gone; keep: what handles there are stays.  tags.lock held. */
+void data_forget(bool keep);
 
 /* ---- tag_policy.c ---- */
 

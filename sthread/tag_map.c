@@ -24,18 +24,20 @@ static bool is_that(const struct mapped *m, const struct grant *g)
 	return m->start == g->start && m->len == g->len;
 }
 
+/* In the area there is nothing beneath; where the program has its data the image is. */
 static int unmap(struct lane *l, size_t first, size_t last)
 {
 	uint64_t start = l->mapped[first].start;
+	uint64_t len = l->mapped[last].start + l->mapped[last].len - start;
 
-	return dune_vm_unmap(l->space, dune_gva(start),
-			     l->mapped[last].start + l->mapped[last].len - start);
+	return sthread_is_tagged((void *)start) ? dune_vm_unmap(l->space, dune_gva(start), len) :
+						  dune_vm_restore(l->space, dune_gva(start), len);
 }
 
 /*
  * What is mapped and not wanted goes; of what stays, rights are made what they should be.  Neighbours that go, go
- * together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not ours; beside a
- * tagged global there is.
+ * together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not ours; beside
+ * data of an object there is.
  */
 static int drop(struct lane *l, const struct grants *want)
 {
@@ -70,6 +72,8 @@ static int map(struct lane *l, const struct grant *g)
 	dune_gpa_t page;
 	int err = 0;
 
+	if (!sthread_is_tagged((void *)g->start)) /* the image's, and copies of it from earlier runs */
+		err = dune_vm_unmap(l->space, dune_gva(g->start), g->len);
 	/* A slot's share at a time. */
 	for (uint64_t at = g->start; at < end && !err; at = next) {
 		next = end;

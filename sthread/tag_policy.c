@@ -123,7 +123,7 @@ int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsign
 int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsigned rights)
 {
 	struct grant e = { .start = (uint64_t)addr, .len = len, .rights = rights };
-	int err = -EINVAL;
+	int err;
 
 	if (is_inside())
 		return (int)host_call(HOSTCALL_POLICY_MEMORY, (uintptr_t)p, (uintptr_t)addr, len, rights,
@@ -131,10 +131,9 @@ int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsi
 	if (!p || !len || ((uint64_t)addr | len) % DUNE_PAGE_SIZE || !rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter_at(e.start);
-	if (!e.tag)
-		return -EINVAL;
-	if (e.tag->plain && len <= e.tag->start + e.tag->len - e.start)
-		err = grant(p, &e);
+	if (!e.tag && (err = data_enter(e.start, len, &e.tag)))
+		return err;
+	err = e.tag->plain && len <= e.tag->start + e.tag->len - e.start ? grant(p, &e) : -EINVAL;
 	tag_leave(e.tag);
 	return err;
 }

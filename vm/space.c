@@ -195,22 +195,42 @@ int dune_vm_mprotect(struct dune_space *s, dune_gva_t at, size_t len, unsigned p
 	return end(s, pt_protect(&s->pt, at, len, prot));
 }
 
-int dune_vm_unmap(struct dune_space *s, dune_gva_t at, size_t len)
+static void forget_private(struct dune_space *s, dune_gva_t at, size_t len)
 {
 	size_t kept = 0;
-	int err = begin(s);
 
-	if (err)
-		return err;
-	err = pt_unmap(&s->pt, at, len);
-	if (err)
-		return end(s, err);
 	for (size_t i = 0; i < s->nprivate; i++) {
 		if (s->private[i].at.v - at.v >= len)
 			s->private[kept++] = s->private[i];
 	}
 	s->nprivate = kept;
-	return end(s, 0);
+}
+
+int dune_vm_unmap(struct dune_space *s, dune_gva_t at, size_t len)
+{
+	int err = begin(s);
+
+	if (err)
+		return err;
+	err = pt_unmap(&s->pt, at, len);
+	if (!err)
+		forget_private(s, at, len);
+	return end(s, err);
+}
+
+int dune_vm_restore(struct dune_space *s, dune_gva_t at, size_t len)
+{
+	size_t done = 0;
+	int err = begin(s);
+
+	if (err)
+		return err;
+	if (!s->source || len % DUNE_PAGE_SIZE)
+		return end(s, -EINVAL);
+	for (; done < len && !err; done += err ? 0 : DUNE_PAGE_SIZE)
+		err = pt_restore(&s->pt, dune_gva(at.v + done), &s->source->pt);
+	forget_private(s, at, done);
+	return end(s, err);
 }
 
 int dune_vm_sync(struct dune_space *s)

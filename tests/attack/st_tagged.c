@@ -185,7 +185,7 @@ static void errors(void)
 	/* They are nobody's blocks, and no other memory of the program is granted. */
 	sthread_free(key);
 	CHECK(!sthread_tag_of(key));
-	CHECK_ERR(sthread_policy_memory(p, (void *)((uintptr_t)&ordinary & ~4095UL), 4096,
+	CHECK_ERR(sthread_policy_memory(p, (void *)((uintptr_t)old_heap & ~4095UL), 4096,
 					STHREAD_READ),
 		  -EINVAL);
 	CHECK_OK(sthread_policy_tagged(p, "keys", STHREAD_READ));

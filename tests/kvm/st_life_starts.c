@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What keeps a compartment from starting is said as it is: no thread for the watch, no descriptor, no guest memory.
- * Outputs are untouched, nothing is used up by failing, and afterwards all goes on.  World: host; what is marked runs
- * inside.
+ * What keeps a compartment from starting is said as it is: no thread for the watch, no descriptor, no guest memory; by
+ * the call or, where its thread alone can find out, by the result.  Outputs are untouched, nothing is used up by
+ * failing, and afterwards all goes on.  World: host; what is marked runs inside.
  */
 #include <dlfcn.h>
 #include <stdatomic.h>
@@ -13,6 +13,7 @@
 
 #define MOST 200
 #define PAGE 4096UL
+#define HUGE (2UL << 20)
 
 /* ---- threads can be refused ---- */
 
@@ -163,6 +164,86 @@ static void no_descriptors(void)
 	sthread_policy_destroy(p);
 }
 
+/* ---- */
+
+/*
+ * Too late for sthread_create() to say so: there is a thread, and an address space, but that guest memory for the tables
+ * is missing that the policy's grants take, only the thread finds out.
+ */
+static struct late {
+	struct sthread_policy *wide, *p;
+	struct sthread *spare; /* lets go of a thread and an address space */
+	int ready[2], hold[2];
+	void *map;
+} late;
+
+#define TABLES 64 /* more pages than an address space takes, so that less than that is left */
+
+/* Inside. */
+static void *reads(void *arg)
+{
+	return (void *)(uintptr_t)*(unsigned char *)arg;
+}
+
+static void late_prepare(void)
+{
+	void *arg;
+	char c;
+
+	CHECK_OK(sthread_map(TABLES * HUGE, &late.map));
+	late.wide = st_policy();
+	for (size_t i = 0; i < TABLES; i++)
+		CHECK_OK(sthread_policy_memory(late.wide, (char *)late.map + i * HUGE + PAGE, PAGE,
+					       STHREAD_READ));
+	*((unsigned char *)late.map + PAGE) = 42;
+	late.p = holding(late.ready, late.hold, &arg);
+	late.spare = st_create(late.p, holds, arg);
+	CHECK_EQ(read(late.ready[0], &c, 1), 1);
+}
+
+/* There is no guest memory; `live` others hold it. */
+static void late_found(unsigned live)
+{
+	const struct sthread_result expected = { .end = STHREAD_NOT_STARTED,
+						 .value = (void *)(intptr_t)-ENOMEM };
+	struct sthread_result r;
+	struct sthread_stats before, after;
+	struct sthread *st;
+	char text[256];
+
+	close(late.hold[1]);
+	r = st_join(late.spare);
+	ST_RETURNED(&r, 0);
+	LIFE_UNTIL(life_stats().live == live); /* it rests */
+	CHECK_OK(sthread_stats(&before));
+	CHECK_OK(sthread_create(&st, late.wide, reads, (char *)late.map + PAGE));
+	r = untouched;
+	CHECK_OK(sthread_join(st, &r));
+	CHECK_MEM(&r, &expected, sizeof(r));
+	CHECK_GT(sthread_fault_format(&r, text, sizeof(text)), 0);
+	CHECK_STR(text, "sthread was not started: error -12\n");
+	LIFE_UNTIL(life_stats().live == live);
+	CHECK_OK(sthread_stats(&after));
+	CHECK_EQ(after.created, before.created + 1);
+}
+
+/* There is memory again, once all have been cleaned up. */
+static void late_twin(void)
+{
+	struct sthread_result r;
+
+	LIFE_UNTIL(!life_stats().live);
+	r = st_run(late.wide, reads, (char *)late.map + PAGE);
+	ST_RETURNED(&r, 42);
+	LIFE_UNTIL(!life_stats().live);
+	sthread_policy_destroy(late.wide);
+	sthread_policy_destroy(late.p);
+	CHECK_OK(sthread_unmap(late.map));
+	let_go(late.ready, late.hold);
+}
+
+/* ---- */
+
 static void no_guest_memory(void)
 {
 	struct sthread_policy *p, *any = st_policy();
@@ -176,6 +257,7 @@ static void no_guest_memory(void)
 	char c;
 
 	p = holding(ready, hold, &arg);
+	late_prepare();
 	ST_PASSES(NULL, same, NULL);
 	CHECK_OK(sthread_stats(&s));
 	room = s.pages_total - s.pages_used;
@@ -197,6 +279,7 @@ static void no_guest_memory(void)
 	/* No number of a virtual processor was used up. */
 	CHECK_OK(sthread_stats(&s));
 	CHECK_LE(s.vcpus, full.vcpus + 1);
+	late_found(n + 1);
 	/* Who has what it needs goes on; who needs more ends, with less than its limit. */
 	ST_PASSES(NULL, same, NULL);
 	st_limit(any, STHREAD_LIMIT_MEMORY, 1UL << 30);
@@ -214,6 +297,7 @@ static void no_guest_memory(void)
 	ST_RETURNED(&r, 0);
 	/* And all of it can be had again. */
 	ST_PASSES(NULL, same, NULL);
+	late_twin();
 	for (unsigned i = 0; i < 20; i++)
 		st[i] = st_create(NULL, same, (void *)3);
 	for (unsigned i = 0; i < 20; i++) {
