@@ -56,7 +56,7 @@ struct sthread_config {
  * -EMFILE, -ENFILE: too few descriptors.
  */
 STHREAD_MUST STHREAD_API int sthread_init(const struct sthread_config *cfg);
-/* Ends what runs and gives everything back.  sthread_init() may follow. */
+/* Ends what runs and gives everything back.  sthread_init() may follow.  In a native gate: does nothing. */
 STHREAD_API void sthread_fini(void);
 /*
  * Takes part of the image again: what the program's own writable private memory in [addr, addr+len) holds now

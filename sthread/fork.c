@@ -5,6 +5,7 @@
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
+#include "sthread/policy.h"
 #include "sthread/tag.h"
 #include "sthread/unwind.h"
 
@@ -19,12 +20,14 @@ static void before_fork(void)
 	pthread_rwlock_wrlock(&process.making);
 	pthread_mutex_lock(&process.lock);
 	tags_before_fork();
+	policies_before_fork();
 }
 
 static void after_fork_parent(void)
 {
 	if (is_inside())
 		return;
+	policies_after_fork(false);
 	tags_after_fork(false);
 	pthread_mutex_unlock(&process.lock);
 	pthread_rwlock_unlock(&process.making);
@@ -36,6 +39,7 @@ static void after_fork_parent(void)
  */
 static void after_fork_child(void)
 {
+	policies_after_fork(true);
 	tags_after_fork(true);
 	pthread_mutex_init(&process.lock, NULL);
 	pthread_cond_init(&process.quiet, NULL);

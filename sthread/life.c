@@ -302,7 +302,7 @@ void sthread_fini(void)
 	struct timespec soon;
 	int cancel;
 
-	if (is_inside())
+	if (is_inside() || gate_current()) /* that would wait for itself */
 		return;
 	cancel = cancel_hold();
 	pthread_mutex_lock(&process.lock);

@@ -22,9 +22,24 @@
 			    STHREAD_FD_CONNECT))
 
 struct sthread_policy {
-	pthread_mutex_t lock;
-	struct policy *now;
+	struct policy *now; /* lock */
 };
+
+/* One for all handles, so that a fork finds each of them whole, and the lock free. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void policies_before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void policies_after_fork(bool child)
+{
+	if (child)
+		pthread_mutex_init(&lock, NULL);
+	else
+		pthread_mutex_unlock(&lock);
+}
 
 static void policy_defaults(struct policy *v)
 {
@@ -58,10 +73,10 @@ const struct policy *policy_copy(const struct sthread_policy *p)
 		atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
 		return v;
 	}
-	pthread_mutex_lock((pthread_mutex_t *)&p->lock);
+	pthread_mutex_lock(&lock);
 	v = p->now;
 	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
-	pthread_mutex_unlock((pthread_mutex_t *)&p->lock);
+	pthread_mutex_unlock(&lock);
 	return v;
 }
 
@@ -139,7 +154,7 @@ struct policy *policy_edit(struct sthread_policy *p)
 {
 	struct policy *v;
 
-	pthread_mutex_lock(&p->lock);
+	pthread_mutex_lock(&lock);
 	/*
 	 * Only policy_copy() adds references, under this lock: one reference is the handle's, and
 	 * stays one.
@@ -148,7 +163,7 @@ struct policy *policy_edit(struct sthread_policy *p)
 		return p->now;
 	v = policy_clone(p->now);
 	if (!v) {
-		pthread_mutex_unlock(&p->lock);
+		pthread_mutex_unlock(&lock);
 		return NULL;
 	}
 	policy_put(p->now);
@@ -158,15 +173,16 @@ struct policy *policy_edit(struct sthread_policy *p)
 
 void policy_edited(struct sthread_policy *p)
 {
-	pthread_mutex_unlock(&p->lock);
+	(void)p;
+	pthread_mutex_unlock(&lock);
 }
 
 void policy_restore(struct sthread_policy *p, const struct policy *value)
 {
-	pthread_mutex_lock(&p->lock);
+	pthread_mutex_lock(&lock);
 	policy_put(p->now);
 	p->now = (struct policy *)value;
-	pthread_mutex_unlock(&p->lock);
+	pthread_mutex_unlock(&lock);
 }
 
 int policy_with_memory(const struct policy *p, const struct grant *e, const struct policy **out)
@@ -221,7 +237,6 @@ STHREAD_API int sthread_policy_create(struct sthread_policy **out)
 		return -ENOMEM;
 	}
 	policy_defaults(p->now);
-	pthread_mutex_init(&p->lock, NULL);
 	*out = p;
 	return 0;
 }
@@ -235,7 +250,6 @@ STHREAD_API void sthread_policy_destroy(struct sthread_policy *p)
 		return;
 	}
 	policy_put(p->now);
-	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 

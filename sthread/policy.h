@@ -87,9 +87,14 @@ bool policy_address(const struct policy *p, enum policy_use use, const struct ad
  */
 int policy_gate(const struct policy *p, uint64_t handle);
 
-/* Locks the handle and gives the value to change, until policy_edited(); NULL, and not locked: -ENOMEM. */
+/*
+ * Locks all handles, with a lock that is a leaf, and gives the value to change, until policy_edited(); NULL, and not
+ * locked: -ENOMEM.
+ */
 struct policy *policy_edit(struct sthread_policy *p);
 void policy_edited(struct sthread_policy *p);
+void policies_before_fork(void);
+void policies_after_fork(bool child);
 /* It is that value again, whose reference is taken over. */
 void policy_restore(struct sthread_policy *p, const struct policy *value);
 /* Another value, for the caller: what p gives, and this memory, with the rights of both.  -ENOMEM.  -EINVAL: it overlaps. */

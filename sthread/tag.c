@@ -13,6 +13,7 @@
 
 static struct {
 	uint64_t base, len;	   /* 0, 0: not initialised */
+	bool ending;		   /* there are no new ones */
 	struct sthread_tag **list; /* by address; none overlap, and a guard page follows each */
 	size_t n, cap;
 	dune_gpa_t chunk[TAG_AREA / TAG_CHUNK]; /* where its slot begins; 0: it has none */
@@ -73,7 +74,7 @@ void tag_retire(struct sthread_tag *t)
 void tags_fini(void)
 {
 	lock();
-	area.base = area.len = 0;
+	area.ending = true;
 	tagged_forget(false);
 	data_forget(false);
 	while (area.n) {
@@ -93,6 +94,8 @@ void tags_fini(void)
 	free(area.list);
 	area.list = NULL;
 	area.cap = 0;
+	area.base = area.len = 0; /* who was in one may have looked at these */
+	area.ending = false;
 	tags.destroyed++;
 	unlock();
 }
@@ -116,6 +119,7 @@ void tags_after_fork(bool child)
 		data_forget(true);
 		tags.destroyed++;
 		area.base = area.len = area.n = 0;
+		area.ending = false;
 		return;
 	}
 	unlock();
@@ -275,7 +279,7 @@ int tag_insert(struct sthread_tag *t)
 	uint64_t at = area.base, end = area.base + area.len;
 	size_t i;
 
-	if (!area.len)
+	if (!area.len || area.ending)
 		return -EINVAL;
 	for (i = 0; i < area.n; i++) {
 		uint64_t after = area.list[i]->start + area.list[i]->len + DUNE_PAGE_SIZE;

@@ -102,13 +102,13 @@ int tagged_init(struct ckpt_range **ranges, size_t *n)
 
 void tagged_forget(bool keep)
 {
-	for (size_t i = 0; i < nglobals; i++) {
+	for (size_t i = 0; i < nglobals; i++)
 		globals[i]->gone = true;
-		if (keep)
-			continue;
+	/* While one is waited for, others look through the list. */
+	for (size_t i = 0; i < nglobals && !keep; i++)
 		tag_retire(globals[i]);
+	for (size_t i = 0; i < nglobals && !keep; i++)
 		tag_put(globals[i]);
-	}
 	free(globals);
 	globals = NULL;
 	nglobals = 0;
@@ -135,7 +135,7 @@ static struct sthread_tag *enter_next(const char *name, size_t *i, int *err)
 
 	pthread_mutex_lock(&tags.lock);
 	for (; *i < nglobals && !t; ++*i)
-		if (!strcmp(globals[*i]->name, name))
+		if (!globals[*i]->gone && !strcmp(globals[*i]->name, name))
 			t = globals[*i];
 	if (t && show(t)) {
 		*err = -ENOMEM;

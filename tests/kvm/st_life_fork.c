@@ -143,6 +143,50 @@ static void child(struct sthread *st, int generations)
 	CHECK_EQ(life_kvm_fds(), 0);
 }
 
+/* Handles of policies are its own, whatever the parent's threads were doing with them. */
+static struct sthread_policy *changing;
+
+static void *copies(void *arg)
+{
+	while (!atomic_load(&over))
+		CHECK_GT(sthread_policy_format(changing, NULL, 0), 0);
+	return arg;
+}
+
+static void *changes(void *arg)
+{
+	while (!atomic_load(&over))
+		st_limit(changing, STHREAD_LIMIT_FDS, 50);
+	return arg;
+}
+
+static void changes_too(void)
+{
+	alarm(20);
+	st_limit(changing, STHREAD_LIMIT_FDS, 60);
+	CHECK_GT(sthread_policy_format(changing, NULL, 0), 0);
+	alarm(0);
+}
+
+static void while_it_changes(void)
+{
+	pthread_t t[2] = { life_thread(copies, NULL), life_thread(changes, NULL) };
+
+	NOTE("while a policy changes");
+	for (int i = 0; i < 30; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			changes_too();
+			_exit(TEST_PASSED);
+		}
+		ended_well(pid);
+	}
+	atomic_store(&over, true);
+	life_join(t[0]);
+	life_join(t[1]);
+}
+
 /* ---- in the parent -------------------------------------------------------------------------------------------- */
 
 static void *forks(void *arg)
@@ -228,6 +272,9 @@ int main(int argc, char **argv)
 	atomic_store(&over, true);
 	life_join(t[0]);
 	life_join(t[1]);
+	atomic_store(&over, false);
+	changing = p;
+	while_it_changes();
 	st_others_live();
 	CHECK_OK(sthread_kill(st));
 	r = st_join(st);

@@ -279,6 +279,32 @@ static void busy(void)
 	sthread_gate_destroy(g);
 }
 
+/* ---- the end ---- */
+
+static ssize_t ends_all(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in, (void)in_len;
+	sthread_fini();
+	return gate_answer(out, out_cap, 5);
+}
+
+static void ended(void)
+{
+	struct sthread_gate *g = GATE(.name = "it", .fn = ends_all, .native = true);
+	struct sthread_policy *p = policy(g);
+	struct sthread_result r;
+	int64_t word;
+
+	NOTE("sthread_fini() in a native gate");
+	r = st_call(p, asks, NULL);
+	ST_RETURNED(&r, 5);
+	r = st_run(p, asks, NULL);
+	ST_RETURNED(&r, 5);
+	CHECK_EQ(sthread_gate_call(g, NULL, 0, &word, sizeof(word)), (ssize_t)sizeof(word));
+	sthread_policy_destroy(p);
+	sthread_gate_destroy(g);
+}
+
 int main(void)
 {
 	fd = eventfd(0, EFD_NONBLOCK);
@@ -287,6 +313,7 @@ int main(void)
 	made();
 	killed_meanwhile();
 	busy();
+	ended();
 	st_others_live();
 	sthread_fini();
 	return TEST_PASSED;
