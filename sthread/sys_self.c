@@ -101,10 +101,9 @@ static int set_name(struct sys_call *c, dune_gva_t at)
 	int r = uaccess_str(&c->ctx->mem, name, at, sizeof(c->ctx->name));
 
 	if (r == -ENAMETOOLONG)
-		r = uaccess_copy_in(&c->ctx->mem, name, at, sizeof(c->ctx->name) - 1);
+		r = sizeof(c->ctx->name) - 1;
 	if (r < 0)
 		return r;
-	r = (int)strnlen(name, sizeof(c->ctx->name) - 1);
 	memset(name + r, 0, sizeof(c->ctx->name) - (size_t)r);
 	return 0;
 }

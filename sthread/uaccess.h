@@ -46,7 +46,7 @@ int uaccess_copy_in(struct uaccess *ua, void *dst, dune_gva_t src, size_t len);
 int uaccess_copy_out(struct uaccess *ua, dune_gva_t dst, const void *src, size_t len);
 /*
  * A string with its NUL into dst; its length without it.  -ENAMETOOLONG: no NUL in the first `cap`
- * bytes.  Pages after the one with the NUL are not looked at.
+ * bytes, which are in dst.  Pages after the one with the NUL are not looked at.
  */
 int uaccess_str(struct uaccess *ua, char *dst, dune_gva_t src, size_t cap);
 /* Makes sure that uaccess_copy_out() to this range will succeed. */
