@@ -217,7 +217,7 @@ struct gate_call *gate_current(void)
 bool gate_serves(const struct lane *l)
 {
 	for (const struct gate_call *c = current; c; c = c->up)
-		if (c->caller == l)
+		if (c->caller && (c->caller == l || c->caller->root == l))
 			return true;
 	return false;
 }

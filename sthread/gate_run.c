@@ -116,6 +116,14 @@ static ssize_t answer_of(const struct sthread_result *r)
 	return -ENOTRECOVERABLE;
 }
 
+/* Who cuts a gate short must find where its call is. */
+static void tell_runs(struct sthread_gate *g, struct lane *l)
+{
+	gate_lock();
+	g->runs = l;
+	gate_unlock();
+}
+
 /* *proper: it returned what a gate may return. */
 static ssize_t serve(struct gate_call *c, struct lane *l, bool again, struct sthread_result *r,
 		     bool *proper)
@@ -128,8 +136,11 @@ static ssize_t serve(struct gate_call *c, struct lane *l, bool again, struct sth
 	if (!err)
 		err = message_in(c, l);
 	c->began = !err;
+	l->spent = 0;
 	if (!err)
 		err = lane_enter(l, gate_inside, (void *)process.message_low, NULL, r);
+	if (c->gate->cpu != POLICY_NO_LIMIT)
+		c->gate->cpu -= l->spent < c->gate->cpu ? l->spent : c->gate->cpu;
 	if (err)
 		*r = (struct sthread_result){ .end = STHREAD_NOT_STARTED,
 					      .value = (void *)(intptr_t)err };
@@ -244,7 +255,11 @@ static ssize_t run(struct gate_call *c, struct lane **kept)
 			lane_put(l);
 		return n;
 	}
+	if (g->root)
+		tell_runs(g, l);
 	n = serve(c, l, *kept != NULL, &r, &proper);
+	if (g->root)
+		tell_runs(g, NULL);
 	detach(c, l);
 	if (!proper) {
 		c->failed = true;
@@ -266,7 +281,7 @@ ssize_t gate_in_lane(struct gate_call *c)
 	struct lane *none = NULL;
 	ssize_t n;
 
-	if (g->kind == STHREAD_GATE_FRESH)
+	if (g->kind == STHREAD_GATE_FRESH && !g->root)
 		return run(c, &none);
 	n = gate_take(c);
 	if (n)

@@ -104,8 +104,10 @@ struct lane {
 	/* Compartments that it makes: nest.h */
 	_Atomic(struct nest *) nest; /* NULL: it made none */
 	unsigned depth;		     /* of creators above it */
+	uint64_t cpu_limit;	     /* of this entry: of its policy, or less for a gate: POLICY_NO_LIMIT */
+	uint64_t spent;		     /* CPU time of what the last entry made */
 	struct lane *root;	     /* the one that has none above it; outlives all beneath */
-	atomic_uint descendants;     /* of a root: sthreads beneath it that are not joined */
+	atomic_uint descendants;     /* of a root: sthreads beneath it that are not joined, and gates */
 
 	struct lane *next, **link; /* all lanes */
 	struct lane *idle_next;
@@ -280,6 +282,11 @@ void handle_put(struct sthread *st);
  */
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,
 		 struct lane *creator);
+/*
+ * The threads that runs of the policy (NULL: none) may need, and a worker cannot make.  creator: as
+ * above.  -EAGAIN.
+ */
+int helpers_start(const struct policy *value, const struct lane *creator);
 void workers_end_idle(void); /* process.lock held */
 void workers_bury(void);     /* all have ended; process.lock held */
 

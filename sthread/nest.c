@@ -60,6 +60,11 @@ static uint64_t used(struct lane *l, enum sthread_limit limit)
 	return 0;
 }
 
+static uint64_t whole(const struct lane *l, enum sthread_limit limit)
+{
+	return limit == STHREAD_LIMIT_CPU_NS ? l->cpu_limit : l->ctx.policy->limit[limit];
+}
+
 /* Makes what the creator is held to what is left to it. */
 static void settle(struct lane *l, const struct nest *n)
 {
@@ -73,41 +78,53 @@ static void settle(struct lane *l, const struct nest *n)
 	}
 	left = limit[STHREAD_LIMIT_FDS] - n->lent[STHREAD_LIMIT_FDS];
 	l->ctx.fds.limit = left < INT_MAX ? (unsigned)left : INT_MAX;
-	if (limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT)
-		watch_cpu_limit(l, limit[STHREAD_LIMIT_CPU_NS] - n->lent[STHREAD_LIMIT_CPU_NS]);
+	if (l->cpu_limit != POLICY_NO_LIMIT)
+		watch_cpu_limit(l, l->cpu_limit - n->lent[STHREAD_LIMIT_CPU_NS]);
 }
 
-static int lend(struct lane *l, struct nest *n, struct nest_child *c, const struct policy *value)
+static int lend(struct lane *l, struct nest *n, const struct policy *value,
+		uint64_t lent[POLICY_LIMITS])
 {
 	uint64_t sum;
 
-	memset(c->limit, 0, sizeof(c->limit));
+	memset(lent, 0, POLICY_LIMITS * sizeof(*lent));
 	for (unsigned i = 0; i < PARTED; i++) {
 		enum sthread_limit k = parted[i];
-		uint64_t whole = l->ctx.policy->limit[k];
 
-		if (whole == POLICY_NO_LIMIT)
+		if (whole(l, k) == POLICY_NO_LIMIT)
 			continue;
 		if (__builtin_add_overflow(used(l, k) + n->lent[k], value->limit[k], &sum) ||
-		    sum > whole)
+		    sum > whole(l, k))
 			return -EDQUOT;
-		c->limit[k] = value->limit[k];
+		lent[k] = value->limit[k];
 	}
 	for (unsigned k = 0; k < POLICY_LIMITS; k++)
-		n->lent[k] += c->limit[k];
+		n->lent[k] += lent[k];
 	settle(l, n);
 	return 0;
 }
 
-/* cpu: how much it used, which does not come back. */
-static void give_back(struct lane *l, struct nest *n, struct nest_child *c, uint64_t cpu)
+int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
+	      uint64_t lent[POLICY_LIMITS])
 {
-	uint64_t *time = &c->limit[STHREAD_LIMIT_CPU_NS];
+	int err = -EAGAIN;
+
+	if (atomic_fetch_add(&l->root->descendants, 1) < STHREAD_NEST_LIVE)
+		err = lend(l, n, value, lent);
+	if (err)
+		atomic_fetch_sub(&l->root->descendants, 1);
+	return err;
+}
+
+void nest_give_back(struct lane *l, struct nest *n, uint64_t lent[POLICY_LIMITS], uint64_t cpu)
+{
+	uint64_t *time = &lent[STHREAD_LIMIT_CPU_NS];
 
 	*time -= cpu < *time ? cpu : *time;
 	for (unsigned k = 0; k < POLICY_LIMITS; k++)
-		n->lent[k] -= c->limit[k];
+		n->lent[k] -= lent[k];
 	settle(l, n);
+	atomic_fetch_sub(&l->root->descendants, 1);
 }
 
 /* ---- children ---- */
@@ -140,8 +157,7 @@ static void bury(struct lane *l, struct nest *n, struct nest_child *c, struct st
 	seat(n, c, NULL);
 	cpu = st->cpu;
 	(void)!sthread_join(st, r);
-	give_back(l, n, c, cpu);
-	atomic_fetch_sub(&l->root->descendants, 1);
+	nest_give_back(l, n, c->limit, cpu);
 }
 
 /* Those that nobody will join. */
@@ -169,32 +185,22 @@ static int start(struct lane *l, struct nest *n, const struct policy *value, voi
 {
 	struct nest_child *c = place(n);
 	struct sthread *st;
-	int err;
+	int err = c ? nest_lend(l, n, value, c->limit) : -EAGAIN;
 
-	if (!c || atomic_fetch_add(&l->root->descendants, 1) >= STHREAD_NEST_LIVE) {
-		if (c)
-			atomic_fetch_sub(&l->root->descendants, 1);
-		policy_put(value);
-		return -EAGAIN;
-	}
-	err = lend(l, n, c, value);
 	if (err) {
 		policy_put(value);
-		goto fail;
+		return err;
 	}
 	err = worker_start(&st, value, (void *(*)(void *))(uintptr_t)fn, arg, l);
 	if (err) {
-		give_back(l, n, c, 0);
-		goto fail;
+		nest_give_back(l, n, c->limit, 0);
+		return err;
 	}
 	c->handle = nest_handle(l, n);
 	c->detached = false;
 	seat(n, c, st);
 	*out = c;
 	return 0;
-fail:
-	atomic_fetch_sub(&l->root->descendants, 1);
-	return err;
 }
 
 static int create(struct lane *l, const uint64_t arg[3], struct nest_child **out)
@@ -298,14 +304,18 @@ void nest_end(struct lane *l)
 {
 	struct nest *n = atomic_load(&l->nest);
 
+	l->spent = 0;
 	if (!n)
 		return;
+	nest_gates_close(n);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			(void)!sthread_kill(n->child[i].st);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			bury(l, n, &n->child[i], NULL);
+	nest_gates_end(l, n);
+	l->spent = n->lent[STHREAD_LIMIT_CPU_NS];
 	memset(n->lent, 0, sizeof(n->lent)); /* the next entry has CPU time of its own */
 	settle(l, n);
 }
@@ -323,15 +333,19 @@ void nest_fini(struct lane *l)
 	free(n);
 }
 
-void nest_revoke(struct lane *l, uint64_t file)
+bool nest_revoke(struct lane *l, uint64_t file)
 {
 	struct nest *n = atomic_load(&l->nest);
+	bool gates;
 
 	if (!n)
-		return;
+		return false;
 	pthread_mutex_lock(&n->lock);
+	n->barred = file;
+	gates = nest_gates_revoke(n, file);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			(void)!sthread_take_back(n->child[i].st, file);
 	pthread_mutex_unlock(&n->lock);
+	return gates;
 }

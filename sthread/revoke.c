@@ -31,7 +31,7 @@ static bool take_back(struct sthread *st, uint64_t file, int *err)
 
 	pthread_mutex_lock(&st->lock);
 	if (atomic_load(&st->done)) {
-		*err = -ESRCH;
+		*err = st->revoking == file ? 0 : -ESRCH; /* 0: it ended over that */
 	} else if (st->lane && gate_serves(st->lane)) {
 		*err = -EDEADLK;
 	} else if (st->lane && st->revoking && st->revoking != file) {
@@ -41,8 +41,11 @@ static bool take_back(struct sthread *st, uint64_t file, int *err)
 			atomic_store(&st->lane->ctx.revoke, file);
 		st->revoking = file;
 		over = !lane_revoke(st->lane);
-		if (over)
-			nest_revoke(st->lane, file); /* from now on it can hand it to no other */
+		/* From now on it can hand it to no other; but a gate of its own may have given it again. */
+		if (over && nest_revoke(st->lane, file)) {
+			atomic_store(&st->lane->ctx.revoke, file);
+			over = false;
+		}
 	} else {
 		over = false;
 	}

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/nest.h"
 #include "sthread/tag.h"
@@ -241,7 +242,9 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	       struct sthread_result *result)
 {
 	uint64_t wall = l->ctx.policy->limit[STHREAD_LIMIT_WALL_NS];
-	uint64_t cpu = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
+	const struct sthread_gate *g = l->serves ? l->serves->gate : NULL;
+	uint64_t own = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
+	uint64_t cpu = g && g->cpu < own ? g->cpu : own;
 	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
 	struct sthread_result r = { .end = STHREAD_LOST };
 	struct dune_frame f = {
@@ -258,8 +261,9 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
 	l->tallied = false;
-	l->root = st && st->root ? st->root : l;
-	l->depth = st ? st->depth : 0;
+	l->root = st && st->root ? st->root : g && g->root ? g->root : l;
+	l->depth = st ? st->depth : g ? g->depth : 0;
+	l->cpu_limit = cpu;
 	started(l, st);
 	while (!stopped(l, &r) && !step(l, &f, &r))
 		;
@@ -269,7 +273,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	if (watched)
 		watch_remove(l);
 	if (st && cpu != POLICY_NO_LIMIT)
-		st->cpu = watch_cpu(l);
+		st->cpu = watch_cpu(l) + l->spent;
 	finished(l, st);
 	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
 		result_backtrace(l, &f, &r);
