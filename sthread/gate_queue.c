@@ -74,8 +74,11 @@ static void wait_for_turn(const struct gate_call *c, struct gate_waiter *me)
 {
 	const struct timespec look = { .tv_nsec = 5000000 };
 
-	while (!atomic_load(&me->turn) && !gate_stopping(c))
+	while (!atomic_load(&me->turn) && !gate_stopping(c)) {
+		if (c->caller)
+			sys_attend(&c->caller->ctx); /* the queue holds no revocation up */
 		futex_wait_for(&me->turn, 0, c->caller ? NULL : &look);
+	}
 }
 
 int gate_take(struct gate_call *c)

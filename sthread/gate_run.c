@@ -194,6 +194,7 @@ static int attach(struct gate_call *c, struct lane *l)
 	} else if ((err = lane_arm(l))) {
 		return err;
 	}
+	l->made_inside = c->gate->root;
 	if (c->stopper && !lane_link_callee(c->stopper, l)) {
 		l->signals = NULL;
 		lane_disarm(l);

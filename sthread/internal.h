@@ -96,6 +96,7 @@ struct lane {
 	uint64_t id;		  /* of the run; of a gate's, each call is one */
 	struct gate_call *serves; /* the call that it runs for; NULL: it is no gate */
 	struct lane *callee;	  /* the gate that it waits for: stopped with it; lock */
+	bool made_inside;	  /* it runs a gate that a compartment made; before it is a callee */
 	struct lane *signals;	  /* the lane whose timer signals its thread; NULL: its own */
 	struct tally *tally;	  /* by index in its policy, once `tallied` */
 	unsigned tally_cap;
@@ -246,8 +247,8 @@ bool lane_clean(struct lane *l);
 bool lane_stop(struct lane *l, enum stop_reason reason);
 
 /*
- * Makes the lane's run give up what it holds of the open file that ctx.revoke says.  True: it has not
- * yet; then again.
+ * Makes the lane's run give up what it holds of the open file that ctx.revoke says.  It is not to
+ * hold that up by a gate of its own making: a call of one ends.  True: it has not yet; then again.
  */
 bool lane_revoke(struct lane *l);
 /* Before the next try of either. */

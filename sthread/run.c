@@ -385,11 +385,19 @@ static void signal_thread(struct lane *l)
 	timer_settime(l->timer, 0, &soon, NULL);
 }
 
+static void stop(struct lane *l, enum stop_reason reason);
+
+/* Its caller's lock is held. */
+static void stop_callee(struct lane *callee)
+{
+	pthread_mutex_lock(&callee->lock);
+	stop(callee, STOP_KILLED);
+	pthread_mutex_unlock(&callee->lock);
+}
+
 /* Its lock is held, as is that of its caller, and so on. */
 static void stop(struct lane *l, enum stop_reason reason)
 {
-	struct lane *callee = l->callee;
-
 	if (!atomic_load(&l->stop))
 		atomic_store(&l->reason, (int)reason);
 	atomic_store(&l->stop, true);
@@ -398,11 +406,8 @@ static void stop(struct lane *l, enum stop_reason reason)
 		dune_vcpu_kick(l->vcpu);
 		signal_thread(l);
 	}
-	if (!callee)
-		return;
-	pthread_mutex_lock(&callee->lock);
-	stop(callee, STOP_KILLED);
-	pthread_mutex_unlock(&callee->lock);
+	if (l->callee)
+		stop_callee(l->callee);
 }
 
 bool lane_link_callee(struct lane *caller, struct lane *callee)
@@ -458,6 +463,8 @@ bool lane_revoke(struct lane *l)
 		l->signalled = true;
 		dune_vcpu_kick(l->vcpu);
 		signal_thread(l);
+		if (l->callee && l->callee->made_inside)
+			stop_callee(l->callee);
 	}
 	pthread_mutex_unlock(&l->lock);
 	return waiting;

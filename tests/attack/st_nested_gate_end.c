@@ -561,6 +561,50 @@ ST_FN(collects)
 	return NULL;
 }
 
+/* It is in a gate of its own that does not end, or in the queue behind a child that is. */
+ST_FN(holds_up)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread *st;
+	ssize_t n;
+
+	board->gate = GATE(.fn = gate_beats, .policy = p, .trusted = arg);
+	p = of_gate(arg, board->gate);
+	if (board->queued) {
+		CHECK_OK(sthread_create(&st, p, asks, arg));
+		while (board->beats < 1000)
+			;
+	}
+	n = sthread_gate_call(board->gate, NULL, 0, NULL, 0);
+	CHECK_EQ(n, -ECANCELED);
+	return NULL;
+}
+
+static void held_up(struct sthread_policy *p, int fd)
+{
+	struct sthread_result r;
+	struct sthread *st;
+	uint64_t start;
+
+	for (int queue = 0; queue < 2; queue++) {
+		board->beats = 0;
+		board->queued = (uint64_t)queue;
+		st = st_create(p, holds_up, board);
+		LIFE_UNTIL(board->beats >= 1000);
+		life_nap(20000);
+		start = life_now();
+		CHECK_OK(sthread_policy_fd_revoke(st, fd));
+		CHECK_LT(life_now() - start, SOON);
+		if (queue)
+			CHECK_OK(sthread_kill(st));
+		r = st_join(st);
+		if (queue)
+			ST_END(&r, STHREAD_KILLED);
+		else
+			ST_RETURNED(&r, 0);
+	}
+}
+
 static void taken_back(void)
 {
 	struct sthread_policy *p = of_master();
@@ -573,6 +617,7 @@ static void taken_back(void)
 	board->pipe = fds[0];
 	st_grant(p, fds[0], STHREAD_FD_READ);
 	st_allow(p, SYS_read, SYS_close);
+	held_up(p, fds[0]);
 	for (board->kind = STHREAD_GATE_FRESH; board->kind <= STHREAD_GATE_RECYCLED; board->kind++) {
 		board->go = 0;
 		st = st_create(p, has_reader, board);
