@@ -136,8 +136,9 @@ STHREAD_MUST STHREAD_API int sthread_policy_bind(struct sthread_policy *p, const
 /*
  * Takes a descriptor that its policy granted, of this number, back from an sthread that was created, with what the
  * sthread duplicated from it.  On return no call inside reaches it: one under way was ended, unless the host cannot
- * interrupt it, then it was waited for.  What was opened or accepted through it stays.
- * While it is in a call of a gate, that is waited for, too; a kill is not held up.
+ * interrupt it, then it was waited for.  What was opened or accepted through it stays.  Gates made inside that may hold
+ * it are destroyed; a call of one that the sthread waits for ends.
+ * While it is in a call of a gate of the master's, that is waited for, too; a kill is not held up.
  * -EBADF: its policy did not grant it.  -ESRCH: it has ended.  -EDEADLK: called by a native gate that it, or one that it
  * made, waits for.
  * -EINVAL: as for sthread_kill().
@@ -327,7 +328,7 @@ STHREAD_MUST STHREAD_API int sthread_detach(struct sthread *st);
  * the counts below.  -ELOOP: the depth.  -EFAULT: result, addr.  -EINVAL: not a handle of this run.
  */
 #define STHREAD_NEST_DEPTH 8            /* sthreads within sthreads beneath one of the master's */
-#define STHREAD_NEST_LIVE 64            /* not joined, beneath one of the master's, of all depths */
+#define STHREAD_NEST_LIVE 64            /* sthreads not joined, and gates, beneath one of the master's, of all depths */
 #define STHREAD_NEST_POLICIES 64        /* of one run */
 /* Inside: ends the compartment with a value, from any depth.  Outside: pthread_exit(). */
 STHREAD_API void sthread_exit(void *value) __attribute__((noreturn));
@@ -369,9 +370,15 @@ struct sthread_gate_config {
  * -EINVAL: not initialised; cfg; fn not executable in the image; name too long.  -ENOTSUP: RESIDENT.  -ENOMEM.
  * -EAGAIN: no thread left.
  * A gate is of this sthread_init(): after sthread_fini(), or in a child of fork(), its calls are -EINVAL.
+ * Inside, a compartment makes gates of its own, which it and what it makes may call: not native ones (-EPERM), nor with
+ * a policy that gives what it has not (-EPERM).  Such a gate, of either kind, serves one call at a time, and ends with its
+ * maker's run; its limits of memory, descriptors and CPU time are taken out of the maker's until it is destroyed.  See
+ * sthread_gate(3).  Also inside: -EDQUOT: more than is left of the limits.  -EAGAIN: STHREAD_NEST_LIVE.  -ELOOP:
+ * STHREAD_NEST_DEPTH.  -EFAULT: cfg, its name.  -EINVAL: its policy or `after` is not a handle of this run.
  */
 STHREAD_MUST STHREAD_API int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_config *cfg);
-/* Calls under way end as they would; there are no new ones, though policies still hold it.  The handle is gone. */
+/* Calls under way end as they would; there are no new ones, though policies still hold it.  The handle is gone.  Inside:
+ * a gate that this run made; any other is left alone. */
 STHREAD_API void sthread_gate_destroy(struct sthread_gate *gate);
 /*
  * Inside, and in the master: the number of bytes of the answer, in out, or a negative errno.

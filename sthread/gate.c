@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* gate.c - gates: made, let go of, asked what happened.  World: host. */
+/* gate.c - gates: made, let go of, asked what happened.  World: host; the public calls also ring 3. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "sthread/gate.h"
 #include "sthread/internal.h"
 
-static int check(const struct sthread_gate_config *cfg)
+int gate_check(const struct sthread_gate_config *cfg)
 {
 	if (!cfg || cfg->size != sizeof(*cfg) || !cfg->fn ||
 	    (unsigned)cfg->kind > STHREAD_GATE_RESIDENT)
@@ -32,47 +32,109 @@ static int enter(const struct sthread_gate_config *cfg)
 	return entered ? 0 : -EINVAL;
 }
 
-int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_config *cfg)
+static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,
+		 const struct policy *value, struct lane *maker)
 {
-	struct sthread_gate *g;
-	int err;
-
-	if (is_inside())
-		return -EPERM;
-	err = out ? check(cfg) : -EINVAL;
-	if (err || (err = enter(cfg)))
-		return err;
-	err = natives_start();
-	if (err)
-		goto out;
-	g = calloc(1, sizeof(*g));
-	if (!g) {
-		err = -ENOMEM;
-		goto out;
-	}
 	atomic_init(&g->refs, 1);
+	g->handle = (uintptr_t)g;
 	if (cfg->name)
 		strcpy(g->name, cfg->name);
 	g->fn = cfg->fn;
 	g->trusted = cfg->trusted;
-	g->policy = cfg->native ? NULL : policy_copy(cfg->policy);
-	if (g->policy && (g->policy->limit[STHREAD_LIMIT_WALL_NS] != POLICY_NO_LIMIT ||
-			  g->policy->limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT) &&
-	    watch_start()) {
-		policy_put(g->policy);
-		free(g);
-		err = -EAGAIN;
-		goto out;
-	}
+	g->policy = value;
 	g->kind = cfg->kind;
 	g->native = cfg->native;
 	g->after = cfg->after ? gate_get((struct sthread_gate *)cfg->after) : NULL;
 	g->max_calls = cfg->max_calls;
 	g->generation = process.generation;
-	*out = g;
-out:
+	g->cpu = g->calls = POLICY_NO_LIMIT;
+	if (maker) {
+		g->root = maker->root;
+		g->depth = maker->depth + 1;
+	}
+}
+
+int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
+	      const struct policy *value, struct lane *maker)
+{
+	struct sthread_gate *g = NULL;
+	int err = enter(cfg);
+
+	if (err) {
+		policy_put(value);
+		return err;
+	}
+	err = helpers_start(value, maker);
+	if (!err && !(g = calloc(1, sizeof(*g))))
+		err = -ENOMEM;
+	if (!err) {
+		fill(g, cfg, value, maker);
+		*out = g;
+	} else {
+		policy_put(value);
+	}
 	process_leave();
 	return err;
+}
+
+static int create_inside(struct sthread_gate **out, const struct sthread_gate_config *cfg)
+{
+	long handle;
+
+	if (!out)
+		return -EINVAL;
+	handle = host_call(HOSTCALL_GATE_CREATE, (uintptr_t)cfg, 0, 0, 0, 0);
+	if (handle < 0)
+		return (int)handle;
+	*out = (struct sthread_gate *)handle; /* NOLINT(performance-no-int-to-ptr) */
+	return 0;
+}
+
+int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_config *cfg)
+{
+	int err;
+
+	if (is_inside())
+		return create_inside(out, cfg);
+	err = out ? gate_check(cfg) : -EINVAL;
+	return err ? err : gate_new(out, cfg, cfg->native ? NULL : policy_copy(cfg->policy), NULL);
+}
+
+struct lane *gate_close(struct sthread_gate *g)
+{
+	struct lane *l = NULL;
+
+	gate_lock();
+	g->gone = true;
+	if (!g->holder) {
+		l = g->lane;
+		g->lane = NULL;
+	}
+	gate_unlock();
+	return l;
+}
+
+bool gate_cut(struct sthread_gate *g)
+{
+	struct timespec nap = FIRST_NAP;
+	bool was;
+	struct lane *l;
+
+	gate_lock();
+	was = g->gone && !g->holder;
+	gate_unlock();
+	l = gate_close(g);
+	if (l)
+		gate_lane_back(l);
+	/* Those that wait for their turn get it, and see. */
+	while (gate_held(g)) {
+		gate_lock();
+		if (g->runs)
+			lane_stop(g->runs, STOP_KILLED);
+		gate_unlock();
+		lane_nap(&nap);
+	}
+	return !was;
 }
 
 /*
@@ -97,17 +159,15 @@ static void give_back(struct sthread_gate *g, struct lane *l)
 
 void sthread_gate_destroy(struct sthread_gate *g)
 {
-	struct lane *l = NULL;
+	struct lane *l;
 
-	if (!g || is_inside())
+	if (!g)
 		return;
-	gate_lock();
-	g->gone = true;
-	if (!g->holder) {
-		l = g->lane;
-		g->lane = NULL;
+	if (is_inside()) {
+		host_call(HOSTCALL_GATE_DESTROY, (uintptr_t)g, 0, 0, 0, 0);
+		return;
 	}
-	gate_unlock();
+	l = gate_close(g);
 	if (l)
 		give_back(g, l);
 	gate_put(g);

@@ -9,8 +9,11 @@
  * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within
  * calls are linked by `up`, lanes by `callee`: who stops a lane stops what it waits for.
  *
+ * One that a compartment made (nest.h) runs one call at a time, of either kind, since what it may use
+ * at once is taken out of its maker's limits.
+ *
  * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the
- * last record. Nothing is taken under it.
+ * last record. Only lane.lock is taken under it.
  */
 #ifndef STHREAD_GATE_H
 #define STHREAD_GATE_H
@@ -32,6 +35,7 @@ struct gate_chain {
 
 struct sthread_gate {
 	atomic_uint refs;
+	uint64_t handle; /* its name inside: its address; of one that was made there, a number */
 	char name[STHREAD_GATE_NAME];
 	sthread_gate_fn *fn;
 	void *trusted;
@@ -41,12 +45,17 @@ struct sthread_gate {
 	const struct sthread_gate *after;
 	unsigned max_calls;
 	unsigned generation; /* process.generation when it was made */
+	struct lane *root;   /* made inside: the lane.root of its maker; NULL: the master made it */
+	unsigned depth;	     /* of its calls */
+	/* The holder's: CPU time and calls of gates lent to it, and left; POLICY_NO_LIMIT: not lent. */
+	uint64_t cpu, calls;
 
 	/* Under the lock: */
 	bool gone;
 	bool failed; /* `last` is the record of a call */
 	struct sthread_result last;
-	struct gate_chain *holder; /* RECYCLED: who runs it */
+	struct gate_chain *holder; /* RECYCLED, or made inside: who runs it */
+	struct lane *runs;	   /* made inside: where that call is */
 	struct gate_waiter *queue; /* first come, first served */
 	struct lane *lane;	   /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
 };
@@ -73,6 +82,21 @@ struct gate_call {
 struct sthread_gate *gate_get(struct sthread_gate *g);
 void gate_put(struct sthread_gate *g); /* NULL is fine */
 
+/* gate.c */
+int gate_check(const struct sthread_gate_config *cfg); /* -EINVAL, -ENOTSUP */
+/*
+ * One that was checked, with a reference on its policy, which is taken over in any case (NULL:
+ * native).  maker: the run that asks for it, served by this thread; NULL: the master.
+ */
+int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
+	      const struct policy *value, struct lane *maker);
+/* No call begins any more.  What it keeps, if it is at rest, or NULL. */
+struct lane *gate_close(struct sthread_gate *g);
+/* Of one made inside: the same, and no call is under way.  False: that was so. */
+bool gate_cut(struct sthread_gate *g);
+
+/* gate_call.c: what the run may call, by its handle: of its policy, or its own.  NULL: none. */
+struct sthread_gate *gate_callable(struct lane *l, uint64_t handle);
 /* gate_call.c: what hostcall_serve() hands on */
 long gate_serve_call(struct lane *l, const uint64_t arg[5]);
 long gate_serve_find(struct lane *l, uint64_t name);
@@ -85,9 +109,10 @@ long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights);
 long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights);
 void gate_given(struct gate_call *c, bool stays);
 
-/* gate_queue.c: RECYCLED gates run one call at a time */
+/* gate_queue.c: gates that run one call at a time */
 int gate_take(struct gate_call *c); /* -EDEADLK, -ECANCELED, -ENOENT */
 void gate_release(struct sthread_gate *g);
+bool gate_held(struct sthread_gate *g);
 void gate_lock(void);
 void gate_unlock(void);
 void gates_forked(void);
@@ -95,6 +120,8 @@ void gates_forked(void);
 /* gate_run.c: the answer's length, now in c->out, or a negative errno */
 ssize_t gate_in_lane(struct gate_call *c);
 void gate_lane_back(struct lane *l); /* what a recycled gate kept */
+/* A run of it has ended, and used up so much of the limits; of CPU time only what it made. */
+void gate_spend(struct sthread_gate *g, const uint64_t spent[POLICY_LIMITS]);
 /* A length of at most cap, or an errno. */
 static inline bool gate_answer_ok(ssize_t n, size_t cap)
 {

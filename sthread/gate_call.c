@@ -90,21 +90,45 @@ static int want_tally(struct lane *l)
 		l->tally = t;
 		l->tally_cap = p->ngates;
 	}
-	memset(l->tally, 0, p->ngates * sizeof(*l->tally));
+	if (p->ngates)
+		memset(l->tally, 0, p->ngates * sizeof(*l->tally));
 	l->tallied = true;
 	return 0;
 }
 
-static bool in_order(const struct lane *l, const struct sthread_gate *g, const struct tally *t)
+struct sthread_gate *gate_callable(struct lane *l, uint64_t handle)
 {
-	int before;
+	int at = policy_gate(l->ctx.policy, handle);
+	struct nest_gate *own;
+
+	if (at >= 0)
+		return l->ctx.policy->gate[at];
+	own = nest_gate_find(l, handle);
+	return own ? own->gate : NULL;
+}
+
+/* After want_tally(); NULL: it cannot call that. */
+static struct tally *tally_of(struct lane *l, uint64_t handle)
+{
+	int at = policy_gate(l->ctx.policy, handle);
+	struct nest_gate *own;
+
+	if (at >= 0)
+		return &l->tally[at];
+	own = nest_gate_find(l, handle);
+	return own ? &own->tally : NULL;
+}
+
+static bool in_order(struct lane *l, const struct sthread_gate *g, const struct tally *t)
+{
+	const struct tally *before;
 
 	if (g->max_calls && t->calls >= g->max_calls)
 		return false;
 	if (!g->after)
 		return true;
-	before = policy_gate(l->ctx.policy, (uintptr_t)g->after);
-	return before >= 0 && l->tally[before].succeeded;
+	before = tally_of(l, g->after->handle);
+	return before && before->succeeded;
 }
 
 static long denied(int err)
@@ -116,10 +140,8 @@ static long denied(int err)
 /* The call may be made, but for the number of those before. */
 static bool calls_left(struct lane *l)
 {
-	uint64_t limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
-
-	return limit == POLICY_NO_LIMIT ||
-	       l->gate_calls + nest_lent(l, STHREAD_LIMIT_GATE_CALLS) < limit;
+	return l->calls_limit == POLICY_NO_LIMIT ||
+	       l->gate_calls + nest_lent(l, STHREAD_LIMIT_GATE_CALLS) < l->calls_limit;
 }
 
 static long over_calls(struct lane *l)
@@ -144,19 +166,18 @@ static int copy_from_caller(struct gate_call *c, uint64_t in, uint64_t out)
 long gate_serve_call(struct lane *l, const uint64_t arg[5])
 {
 	struct gate_call c = { .up = l->serves, .caller = l };
-	int at = policy_gate(l->ctx.policy, arg[0]), err;
-	struct sthread_gate *g;
+	struct sthread_gate *g = gate_callable(l, arg[0]);
+	struct tally *t;
 	ssize_t n;
+	int err;
 
-	if (at < 0)
-		return denied(-ENOENT);
-	g = l->ctx.policy->gate[at];
-	if (gate_gone(g))
+	if (!g || gate_gone(g))
 		return denied(-ENOENT);
 	err = want_tally(l);
 	if (err)
 		return err;
-	if (!in_order(l, g, &l->tally[at]))
+	t = tally_of(l, arg[0]);
+	if (!in_order(l, g, t))
 		return denied(-EPERM);
 	err = call_open(&c, g, arg[2], arg[4]);
 	if (err)
@@ -165,12 +186,12 @@ long gate_serve_call(struct lane *l, const uint64_t arg[5])
 	if (!n)
 		n = calls_left(l) ? perform(&c) : over_calls(l);
 	l->gate_calls += c.began;
-	if (c.began && l->tally[at].calls < UINT_MAX)
-		l->tally[at].calls++;
+	if (c.began && t->calls < UINT_MAX)
+		t->calls++;
 	if (n > 0 && uaccess_copy_out(&l->ctx.mem, dune_gva(arg[3]), c.out, (size_t)n))
 		n = -EFAULT;
 	if (n >= 0)
-		l->tally[at].succeeded = true;
+		t->succeeded = true;
 	return call_close(&c, n);
 }
 
@@ -182,10 +203,10 @@ long gate_serve_find(struct lane *l, uint64_t at)
 
 	if (n < 0)
 		return n == -ENAMETOOLONG ? -ENOENT : n;
-	for (unsigned i = 0; i < p->ngates; i++)
-		if (n && !strcmp(p->gate[i]->name, name))
-			return (long)(intptr_t)p->gate[i];
-	return -ENOENT;
+	for (unsigned i = 0; n && i < p->ngates; i++)
+		if (!strcmp(p->gate[i]->name, name))
+			return (long)p->gate[i]->handle;
+	return n ? nest_gate_named(l, name) : -ENOENT;
 }
 
 long gate_serve_caller(struct lane *l)

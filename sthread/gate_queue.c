@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate_queue.c - who runs a recycled gate, and who is next.  World: host.
+ * gate_queue.c - who runs a gate that serves one call at a time, and who is next.  World: host.
  *
  * A chain of calls may hold several recycled gates and waits for one at most.  So "waits for, held
  * by" leads from each gate to one other, and a wait that would close a circle is refused before it
@@ -125,6 +125,16 @@ int gate_take(struct gate_call *c)
 	if (held && err)
 		gate_release(g);
 	return err;
+}
+
+bool gate_held(struct sthread_gate *g)
+{
+	bool held;
+
+	gate_lock();
+	held = g->holder;
+	gate_unlock();
+	return held;
 }
 
 void gate_release(struct sthread_gate *g)

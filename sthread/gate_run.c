@@ -116,6 +116,26 @@ static ssize_t answer_of(const struct sthread_result *r)
 	return -ENOTRECOVERABLE;
 }
 
+/* Who cuts a gate short must find where its call is. */
+static void tell_runs(struct sthread_gate *g, struct lane *l)
+{
+	gate_lock();
+	g->runs = l;
+	gate_unlock();
+}
+
+static void take_off(uint64_t *left, uint64_t spent)
+{
+	if (*left != POLICY_NO_LIMIT)
+		*left -= spent < *left ? spent : *left;
+}
+
+void gate_spend(struct sthread_gate *g, const uint64_t spent[POLICY_LIMITS])
+{
+	take_off(&g->cpu, spent[STHREAD_LIMIT_CPU_NS]);
+	take_off(&g->calls, spent[STHREAD_LIMIT_GATE_CALLS]);
+}
+
 /* *proper: it returned what a gate may return. */
 static ssize_t serve(struct gate_call *c, struct lane *l, bool again, struct sthread_result *r,
 		     bool *proper)
@@ -183,6 +203,7 @@ static int attach(struct gate_call *c, struct lane *l)
 	} else if ((err = lane_arm(l))) {
 		return err;
 	}
+	l->made_inside = c->gate->root;
 	if (c->stopper && !lane_link_callee(c->stopper, l)) {
 		l->signals = NULL;
 		lane_disarm(l);
@@ -244,7 +265,11 @@ static ssize_t run(struct gate_call *c, struct lane **kept)
 			lane_put(l);
 		return n;
 	}
+	if (g->root)
+		tell_runs(g, l);
 	n = serve(c, l, *kept != NULL, &r, &proper);
+	if (g->root)
+		tell_runs(g, NULL);
 	detach(c, l);
 	if (!proper) {
 		c->failed = true;
@@ -266,7 +291,7 @@ ssize_t gate_in_lane(struct gate_call *c)
 	struct lane *none = NULL;
 	ssize_t n;
 
-	if (g->kind == STHREAD_GATE_FRESH)
+	if (g->kind == STHREAD_GATE_FRESH && !g->root)
 		return run(c, &none);
 	n = gate_take(c);
 	if (n)

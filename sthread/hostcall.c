@@ -24,6 +24,10 @@ long hostcall_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]
 		return gate_serve_give_fd(l, (int)arg[0], arg[1]);
 	case HOSTCALL_GATE_GIVE_TAG:
 		return gate_serve_give_tag(l, arg[0], arg[1]);
+	case HOSTCALL_GATE_CREATE:
+		return nest_gate_create(l, arg[0]);
+	case HOSTCALL_GATE_DESTROY:
+		return nest_gate_destroy(l, arg[0]);
 	case HOSTCALL_TAG_ALLOC:
 	case HOSTCALL_TAG_CALLOC:
 	case HOSTCALL_TAG_REALLOC:

@@ -20,6 +20,8 @@ enum hostcall {
 	HOSTCALL_GATE_CALLER,		   /* the id of the run that calls; 0: the master */
 	HOSTCALL_GATE_GIVE_FD,		   /* fd, rights: the caller's number */
 	HOSTCALL_GATE_GIVE_TAG,		   /* tag, rights */
+	HOSTCALL_GATE_CREATE,		   /* configuration: the handle */
+	HOSTCALL_GATE_DESTROY,		   /* gate */
 	HOSTCALL_TAG_ALLOC,		   /* tag, size: address */
 	HOSTCALL_TAG_CALLOC,		   /* the same, zeroed */
 	HOSTCALL_TAG_REALLOC,		   /* tag, address, size: address */

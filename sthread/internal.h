@@ -103,6 +103,7 @@ struct lane {
 	uint64_t id;		  /* of the run; of a gate's, each call is one */
 	struct gate_call *serves; /* the call that it runs for; NULL: it is no gate */
 	struct lane *callee;	  /* the gate that it waits for: stopped with it; lock */
+	bool made_inside;	  /* it runs a gate that a compartment made; before it is a callee */
 	struct lane *signals;	  /* the lane whose timer signals its thread; NULL: its own */
 	struct tally *tally;	  /* by index in its policy, once `tallied` */
 	unsigned tally_cap;
@@ -113,8 +114,9 @@ struct lane {
 	_Atomic(struct nest *) nest; /* NULL: it made none */
 	unsigned depth;		     /* of creators above it */
 	struct lane *creator;	     /* outlives it; NULL: the master, or it is a gate's */
+	uint64_t cpu_limit, calls_limit; /* of this entry: of its policy, or less for a gate */
 	struct lane *root;	     /* the one that has none above it; outlives all beneath */
-	atomic_uint descendants;     /* of a root: sthreads beneath it that are not joined */
+	atomic_uint descendants;     /* of a root: sthreads beneath it that are not joined, and gates */
 
 	struct lane *next, **link; /* all lanes */
 	struct lane *idle_next;
@@ -254,8 +256,8 @@ bool lane_clean(struct lane *l);
 bool lane_stop(struct lane *l, enum stop_reason reason);
 
 /*
- * Makes the lane's run give up what it holds of the open file that ctx.revoke says.  True: it has not
- * yet; then again.
+ * Makes the lane's run give up what it holds of the open file that ctx.revoke says.  It is not to
+ * hold that up by a gate of its own making: a call of one ends.  True: it has not yet; then again.
  */
 bool lane_revoke(struct lane *l);
 /* Before the next try of either. */
@@ -290,6 +292,11 @@ void handle_put(struct sthread *st);
  */
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,
 		 struct lane *creator);
+/*
+ * The threads that runs of the policy (NULL: none) may need, and a worker cannot make.  creator: as
+ * above.  -EAGAIN.
+ */
+int helpers_start(const struct policy *value, const struct lane *creator);
 void workers_end_idle(void); /* process.lock held */
 void workers_bury(void);     /* all have ended; process.lock held */
 

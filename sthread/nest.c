@@ -62,6 +62,13 @@ static uint64_t used(struct lane *l, enum sthread_limit limit)
 	return 0;
 }
 
+static uint64_t whole(const struct lane *l, enum sthread_limit limit)
+{
+	return limit == STHREAD_LIMIT_CPU_NS	     ? l->cpu_limit :
+	       limit == STHREAD_LIMIT_GATE_CALLS ? l->calls_limit :
+						     l->ctx.policy->limit[limit];
+}
+
 /* Makes what the creator is held to what is left to it. */
 static void settle(struct lane *l, const struct nest *n)
 {
@@ -75,39 +82,52 @@ static void settle(struct lane *l, const struct nest *n)
 	}
 	left = limit[STHREAD_LIMIT_FDS] - n->lent[STHREAD_LIMIT_FDS];
 	l->ctx.fds.limit = left < INT_MAX ? (unsigned)left : INT_MAX;
-	if (limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT)
-		watch_cpu_limit(l, limit[STHREAD_LIMIT_CPU_NS] - n->lent[STHREAD_LIMIT_CPU_NS]);
+	if (l->cpu_limit != POLICY_NO_LIMIT)
+		watch_cpu_limit(l, l->cpu_limit - n->lent[STHREAD_LIMIT_CPU_NS]);
 }
 
-static int lend(struct lane *l, struct nest *n, struct nest_child *c, const struct policy *value)
+static int lend(struct lane *l, struct nest *n, const struct policy *value,
+		uint64_t lent[POLICY_LIMITS])
 {
 	uint64_t sum;
 
-	memset(c->limit, 0, sizeof(c->limit));
+	memset(lent, 0, POLICY_LIMITS * sizeof(*lent));
 	for (unsigned i = 0; i < PARTED; i++) {
 		enum sthread_limit k = parted[i];
-		uint64_t whole = l->ctx.policy->limit[k];
 
-		if (whole == POLICY_NO_LIMIT)
+		if (whole(l, k) == POLICY_NO_LIMIT)
 			continue;
 		if (__builtin_add_overflow(used(l, k) + n->lent[k], value->limit[k], &sum) ||
-		    sum > whole)
+		    sum > whole(l, k))
 			return -EDQUOT;
-		c->limit[k] = value->limit[k];
+		lent[k] = value->limit[k];
 	}
 	for (unsigned k = 0; k < POLICY_LIMITS; k++)
-		n->lent[k] += c->limit[k];
+		n->lent[k] += lent[k];
 	settle(l, n);
 	return 0;
 }
 
-/* spent: what does not come back; NULL: nothing. */
-static void give_back(struct lane *l, struct nest *n, struct nest_child *c, const uint64_t *spent)
+int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
+	      uint64_t lent[POLICY_LIMITS])
+{
+	int err = -EAGAIN;
+
+	if (atomic_fetch_add(&l->root->descendants, 1) < STHREAD_NEST_LIVE)
+		err = lend(l, n, value, lent);
+	if (err)
+		atomic_fetch_sub(&l->root->descendants, 1);
+	return err;
+}
+
+void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_LIMITS],
+		    const uint64_t *spent)
 {
 	for (unsigned k = 0; k < POLICY_LIMITS; k++)
-		if (!spent || spent[k] < c->limit[k])
-			n->lent[k] -= c->limit[k] - (spent ? spent[k] : 0);
+		if (!spent || spent[k] < lent[k])
+			n->lent[k] -= lent[k] - (spent ? spent[k] : 0);
 	settle(l, n);
+	atomic_fetch_sub(&l->root->descendants, 1);
 }
 
 /* ---- children ---- */
@@ -140,8 +160,7 @@ static void bury(struct lane *l, struct nest *n, struct nest_child *c, struct st
 	seat(n, c, NULL);
 	memcpy(spent, st->spent, sizeof(spent));
 	(void)!sthread_join(st, r);
-	give_back(l, n, c, spent);
-	atomic_fetch_sub(&l->root->descendants, 1);
+	nest_give_back(l, n, c->limit, spent);
 }
 
 /* Those that nobody will join. */
@@ -169,32 +188,22 @@ static int start(struct lane *l, struct nest *n, const struct policy *value, voi
 {
 	struct nest_child *c = place(n);
 	struct sthread *st;
-	int err;
+	int err = c ? nest_lend(l, n, value, c->limit) : -EAGAIN;
 
-	if (!c || atomic_fetch_add(&l->root->descendants, 1) >= STHREAD_NEST_LIVE) {
-		if (c)
-			atomic_fetch_sub(&l->root->descendants, 1);
-		policy_put(value);
-		return -EAGAIN;
-	}
-	err = lend(l, n, c, value);
 	if (err) {
 		policy_put(value);
-		goto fail;
+		return err;
 	}
 	err = worker_start(&st, value, (void *(*)(void *))(uintptr_t)fn, arg, l);
 	if (err) {
-		give_back(l, n, c, NULL);
-		goto fail;
+		nest_give_back(l, n, c->limit, NULL);
+		return err;
 	}
 	c->handle = nest_handle(l, n);
 	c->detached = false;
 	seat(n, c, st);
 	*out = c;
 	return 0;
-fail:
-	atomic_fetch_sub(&l->root->descendants, 1);
-	return err;
 }
 
 static int create(struct lane *l, const uint64_t arg[3], struct nest_child **out)
@@ -300,12 +309,14 @@ void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS])
 
 	if (!n)
 		return;
+	nest_gates_close(n);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			(void)!sthread_kill(n->child[i].st);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			bury(l, n, &n->child[i], NULL);
+	nest_gates_end(l, n);
 	memcpy(spent, n->lent, sizeof(n->lent));
 	memset(n->lent, 0, sizeof(n->lent)); /* the next entry has CPU time of its own */
 	settle(l, n);
@@ -322,6 +333,20 @@ void nest_fini(struct lane *l)
 		sthread_policy_destroy(n->policy[i].p);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
+}
+
+bool nest_bar(struct lane *l, uint64_t file)
+{
+	struct nest *n = atomic_load(&l->nest);
+	bool gates;
+
+	if (!n)
+		return false;
+	pthread_mutex_lock(&n->lock);
+	n->barred = file;
+	gates = nest_gates_revoke(n, file);
+	pthread_mutex_unlock(&n->lock);
+	return gates;
 }
 
 unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE])

@@ -4,13 +4,15 @@
  *
  *	nest_policy.c  policies made inside: never wider than their maker's rights
  *	nest.c         sthreads made inside: what they are lent, how they end
+ *	nest_gate.c    gates made inside: the same
  *
- * Both are objects of the host, in tables of the run that made them.  Inside they have numbers as
- * handles, which are compared and never followed, and which no other run has.  A child runs on a
- * thread of its own, from the image, and has ended before its creator's run is over.
+ * All are objects of the host, in tables of the run that made them.  Inside they have numbers as
+ * handles, which are compared and never followed, and which no other run makes.  A child runs on a
+ * thread of its own, from the image; a gate's call on that of its caller, who is the gate's maker or
+ * beneath it.  Children and gates have ended before their creator's run is over.
  *
  * Tables belong to the thread that runs the creator.  The lock is for the one other reader, who
- * takes a descriptor back.  Order: sthread.lock of the creator, nest.lock.
+ * takes a descriptor back.  Order: sthread.lock of the creator, nest.lock, the lock of gates.
  */
 #ifndef STHREAD_NEST_H
 #define STHREAD_NEST_H
@@ -21,9 +23,8 @@
 #include <sthread.h>
 
 #include "sthread/hostcall.h"
+#include "sthread/internal.h"
 #include "sthread/policy.h"
-
-struct lane;
 
 struct nest_policy {
 	uint64_t handle; /* 0: the place is free */
@@ -38,12 +39,21 @@ struct nest_child {
 	uint64_t limit[POLICY_LIMITS]; /* lent to it */
 };
 
+struct nest_gate {
+	struct sthread_gate *gate; /* NULL: the place is free */
+	bool destroyed;		   /* and a call may still be under way */
+	struct tally tally;	   /* of its maker's calls */
+	uint64_t limit[POLICY_LIMITS];
+};
+
 struct nest {
 	uint64_t serial; /* of handles */
 	struct nest_policy policy[STHREAD_NEST_POLICIES];
-	pthread_mutex_t lock; /* child[].st */
+	pthread_mutex_t lock; /* child[].st, gate[].gate, barred */
 	struct nest_child child[STHREAD_NEST_LIVE];
-	uint64_t lent[POLICY_LIMITS]; /* to all children: what their creator has not */
+	struct nest_gate gate[STHREAD_NEST_LIVE];
+	uint64_t barred;	      /* the open file that was last taken back, or 0: no gate gets it */
+	uint64_t lent[POLICY_LIMITS]; /* to children and gates: what their creator has not */
 };
 
 /* ---- nest.c ---- */
@@ -56,12 +66,44 @@ uint64_t nest_handle(struct lane *l, struct nest *n);
 long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5]);
 /* How much of a limit of the run is not its own, since it is lent. */
 uint64_t nest_lent(struct lane *l, enum sthread_limit limit);
-/* All children are ended, and have ended.  spent: what of the limits they used up for good. */
+/*
+ * Takes what a policy says of what is parted out of the run's own, and says in `lent` how much; and
+ * one of the places beneath its root.  -EAGAIN, -EDQUOT.
+ */
+int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
+	      uint64_t lent[POLICY_LIMITS]);
+/* spent: what of it does not come back; NULL: nothing. */
+void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_LIMITS],
+		    const uint64_t *spent);
+/*
+ * All children and gates are ended, and have ended.  spent: what of the limits they used up for
+ * good.
+ */
 void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS]);
 /* The run is over: nothing is left. */
 void nest_fini(struct lane *l);
+/*
+ * By another thread, while the run goes on, which has given up the open file: its gates that may
+ * hold it end, and none gets it.  True: one of these may have given it to the run meanwhile.
+ */
+bool nest_bar(struct lane *l, uint64_t file);
 /* By another thread, while the run goes on: its children; handle_put() each. */
 unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE]);
+
+/* ---- nest_gate.c ---- */
+
+/* The calls HOSTCALL_GATE_CREATE and _DESTROY. */
+long nest_gate_create(struct lane *l, uint64_t config);
+long nest_gate_destroy(struct lane *l, uint64_t handle);
+/* One that the run made and did not destroy; NULL. */
+struct nest_gate *nest_gate_find(const struct lane *l, uint64_t handle);
+bool nest_gate_own(const struct lane *l, const struct sthread_gate *g);
+long nest_gate_named(const struct lane *l, const char *name); /* the handle, or -ENOENT */
+/* The run ends: no call of its gates begins; then, when nothing beneath it runs, they go. */
+void nest_gates_close(struct nest *n);
+void nest_gates_end(struct lane *l, struct nest *n);
+/* nest.lock held.  True: there was one that may have held it. */
+bool nest_gates_revoke(struct nest *n, uint64_t file);
 
 /* ---- nest_policy.c ---- */
 

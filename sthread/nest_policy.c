@@ -19,9 +19,27 @@
 /* A policy that says nothing of a limit has this part of its maker's. */
 #define SHARE 8
 
+/*
+ * Its own gates it may pass on as it likes.  Calls of others are counted for each run: another run
+ * would begin to count anew.
+ */
+static bool covers_gates(const struct lane *l, const struct policy *value)
+{
+	for (unsigned i = 0; i < value->ngates; i++) {
+		const struct sthread_gate *g = value->gate[i];
+		int at = policy_gate(l->ctx.policy, g->handle);
+
+		if (nest_gate_own(l, g))
+			continue;
+		if (g->max_calls || at < 0 || l->ctx.policy->gate[at] != g)
+			return false;
+	}
+	return true;
+}
+
 bool nest_covers(const struct lane *l, const struct policy *value)
 {
-	struct policy now; /* only looked at: no references */
+	struct policy asked, now; /* only looked at: no references */
 
 	for (unsigned i = 0; i < value->n; i++) {
 		const struct fd_entry *e = fdtab_find(&l->ctx.fds, value->grant[i].number);
@@ -29,14 +47,14 @@ bool nest_covers(const struct lane *l, const struct policy *value)
 		if (!e || e->obj != value->grant[i].obj)
 			return false;
 	}
-	/* Calls are counted for each run: another one would begin to count anew. */
-	for (unsigned i = 0; i < value->ngates; i++)
-		if (value->gate[i]->max_calls)
-			return false;
+	if (!covers_gates(l, value))
+		return false;
+	memcpy(&asked, value, sizeof(asked));
+	asked.ngates = 0;
 	memcpy(&now, l->ctx.policy, sizeof(now));
 	now.grant = l->ctx.fds.entry;
 	now.n = l->ctx.fds.n;
-	return policy_within(value, &now) > 0;
+	return policy_within(&asked, &now) > 0;
 }
 
 /* ---- a new one: what every compartment has, as far as this one has it ---- */
@@ -181,9 +199,9 @@ static int grant_tagged(struct lane *l, struct sthread_policy *p, uint64_t at, u
 
 static int grant_gate(struct lane *l, struct sthread_policy *p, uint64_t gate)
 {
-	int at = policy_gate(l->ctx.policy, gate);
+	struct sthread_gate *g = gate_callable(l, gate);
 
-	return at < 0 ? -EPERM : sthread_policy_gate(p, l->ctx.policy->gate[at]);
+	return g ? sthread_policy_gate(p, g) : -EPERM;
 }
 
 static int grant_address(struct lane *l, struct sthread_policy *p, enum hostcall nr,

@@ -478,7 +478,7 @@ static unsigned gate_search(const struct policy *p, uint64_t handle)
 	while (lo < hi) {
 		unsigned mid = lo + (hi - lo) / 2;
 
-		if ((uintptr_t)p->gate[mid] < handle)
+		if (p->gate[mid]->handle < handle)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -490,15 +490,15 @@ int policy_gate(const struct policy *p, uint64_t handle)
 {
 	unsigned at = gate_search(p, handle);
 
-	return at < p->ngates && (uintptr_t)p->gate[at] == handle ? (int)at : -1;
+	return at < p->ngates && p->gate[at]->handle == handle ? (int)at : -1;
 }
 
 static int gate_insert(struct policy *v, struct sthread_gate *gate)
 {
-	unsigned at = gate_search(v, (uintptr_t)gate), cap = v->gate_cap ? 2 * v->gate_cap : 8;
+	unsigned at = gate_search(v, gate->handle), cap = v->gate_cap ? 2 * v->gate_cap : 8;
 	struct sthread_gate **list = v->gate;
 
-	if (policy_gate(v, (uintptr_t)gate) >= 0)
+	if (policy_gate(v, gate->handle) >= 0)
 		return -EEXIST;
 	if (v->ngates == v->gate_cap) {
 		list = reallocarray(v->gate, cap, sizeof(struct sthread_gate *));

@@ -44,7 +44,7 @@ struct policy {
 	atomic_uint refs;
 	unsigned n, cap;                /* grants, sorted by number */
 	struct fd_entry *grant;
-	unsigned ngates, gate_cap;      /* gates, sorted by address */
+	unsigned ngates, gate_cap;      /* gates, sorted by handle */
 	struct sthread_gate **gate;
 	struct grants mem;
 	/* Runs that hold what `mem` names; these and the list of held policies are tags.lock's. */

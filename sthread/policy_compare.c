@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "sthread/gate.h"
 #include "sthread/policy.h"
 #include "sthread/policy_kinds.h"
 #include "sthread/syscall.h"
@@ -174,9 +175,12 @@ static int within_memory(const struct policy *p, const struct policy *of)
 
 static int within_gates(const struct policy *p, const struct policy *of)
 {
-	for (unsigned i = 0; i < p->ngates; i++)
-		if (policy_gate(of, (uint64_t)p->gate[i]) < 0)
+	for (unsigned i = 0; i < p->ngates; i++) {
+		int at = policy_gate(of, p->gate[i]->handle);
+
+		if (at < 0 || of->gate[at] != p->gate[i])
 			return 0;
+	}
 	return 1;
 }
 

@@ -37,7 +37,7 @@ static bool take_back(struct sthread *st, uint64_t file, struct children *c, int
 
 	pthread_mutex_lock(&st->lock);
 	if (atomic_load(&st->done)) {
-		*err = -ESRCH;
+		*err = st->revoking == file ? 0 : -ESRCH; /* 0: it ended over that */
 	} else if (st->lane && gate_serves(st->lane)) {
 		*err = -EDEADLK;
 	} else if (st->lane && st->revoking && st->revoking != file) {
@@ -47,8 +47,13 @@ static bool take_back(struct sthread *st, uint64_t file, struct children *c, int
 			atomic_store(&st->lane->ctx.revoke, file);
 		st->revoking = file;
 		over = !lane_revoke(st->lane);
+		/* From now on it can hand it to no other; but a gate of its own may have given it again. */
+		if (over && nest_bar(st->lane, file)) {
+			atomic_store(&st->lane->ctx.revoke, file);
+			over = false;
+		}
 		if (over)
-			c->n = nest_children(st->lane, c->st); /* from now on it can hand it to no other */
+			c->n = nest_children(st->lane, c->st);
 	} else {
 		over = false;
 	}

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/nest.h"
 #include "sthread/tag.h"
@@ -245,7 +246,9 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	       struct sthread_result *result)
 {
 	uint64_t wall = l->ctx.policy->limit[STHREAD_LIMIT_WALL_NS];
-	uint64_t cpu = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
+	struct sthread_gate *g = l->serves ? l->serves->gate : NULL;
+	uint64_t own = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
+	uint64_t cpu = g && g->cpu < own ? g->cpu : own;
 	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
 	struct sthread_result r = { .end = STHREAD_LOST };
 	uint64_t spent[POLICY_LIMITS] = { 0 };
@@ -264,9 +267,13 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
 	l->tallied = false;
 	l->gate_calls = 0;
-	l->root = st && st->root ? st->root : l;
-	l->depth = st ? st->depth : 0;
+	l->root = st && st->root ? st->root : g && g->root ? g->root : l;
+	l->depth = st ? st->depth : g ? g->depth : 0;
 	l->creator = st ? st->creator : NULL;
+	l->cpu_limit = cpu;
+	l->calls_limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
+	if (g && g->calls < l->calls_limit)
+		l->calls_limit = g->calls;
 	started(l, st);
 	while (!stopped(l, &r) && !step(l, &f, &r))
 		;
@@ -276,6 +283,8 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	if (watched)
 		watch_remove(l);
 	spent[STHREAD_LIMIT_GATE_CALLS] += l->gate_calls;
+	if (g)
+		gate_spend(g, spent);
 	if (cpu != POLICY_NO_LIMIT)
 		spent[STHREAD_LIMIT_CPU_NS] += watch_cpu(l);
 	if (st)
@@ -392,11 +401,19 @@ static void signal_thread(struct lane *l)
 	timer_settime(l->timer, 0, &soon, NULL);
 }
 
+static void stop(struct lane *l, enum stop_reason reason);
+
+/* Its caller's lock is held. */
+static void stop_callee(struct lane *callee)
+{
+	pthread_mutex_lock(&callee->lock);
+	stop(callee, STOP_KILLED);
+	pthread_mutex_unlock(&callee->lock);
+}
+
 /* Its lock is held, as is that of its caller, and so on. */
 static void stop(struct lane *l, enum stop_reason reason)
 {
-	struct lane *callee = l->callee;
-
 	if (!atomic_load(&l->stop))
 		atomic_store(&l->reason, (int)reason);
 	atomic_store(&l->stop, true);
@@ -405,11 +422,8 @@ static void stop(struct lane *l, enum stop_reason reason)
 		dune_vcpu_kick(l->vcpu);
 		signal_thread(l);
 	}
-	if (!callee)
-		return;
-	pthread_mutex_lock(&callee->lock);
-	stop(callee, STOP_KILLED);
-	pthread_mutex_unlock(&callee->lock);
+	if (l->callee)
+		stop_callee(l->callee);
 }
 
 bool lane_link_callee(struct lane *caller, struct lane *callee)
@@ -465,6 +479,8 @@ bool lane_revoke(struct lane *l)
 		l->signalled = true;
 		dune_vcpu_kick(l->vcpu);
 		signal_thread(l);
+		if (l->callee && l->callee->made_inside)
+			stop_callee(l->callee);
 	}
 	pthread_mutex_unlock(&l->lock);
 	return waiting;

@@ -264,16 +264,17 @@ static void start_helpers(void *arg)
 	w->err = watch_start() ? -EAGAIN : 0;
 }
 
-static int helpers(const struct policy *value, const struct lane *creator)
+int helpers_start(const struct policy *value, const struct lane *creator)
 {
+	bool confined = creator && creator->ctx.own_thread;
 	struct wanted w = { .err = 0 };
 
-	if (!creator && natives_start())
+	if (!confined && natives_start())
 		return -EAGAIN;
-	if (value->limit[STHREAD_LIMIT_WALL_NS] == POLICY_NO_LIMIT &&
-	    value->limit[STHREAD_LIMIT_CPU_NS] == POLICY_NO_LIMIT)
+	if (!value || (value->limit[STHREAD_LIMIT_WALL_NS] == POLICY_NO_LIMIT &&
+		       value->limit[STHREAD_LIMIT_CPU_NS] == POLICY_NO_LIMIT))
 		return 0;
-	if (!creator || !creator->ctx.own_thread)
+	if (!confined)
 		start_helpers(&w);
 	else if (native_run(start_helpers, &w))
 		return -EAGAIN;
@@ -289,7 +290,7 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 
 	if (err)
 		goto no_entry;
-	err = helpers(value, creator);
+	err = helpers_start(value, creator);
 	if (!err && !(st = calloc(1, sizeof(*st))))
 		err = -ENOMEM;
 	if (!err)

@@ -191,7 +191,7 @@ ST_FN(not_in_a_gate)
 	CHECK_ERR(sthread_gate_find(NULL, "who fresh"), -EINVAL);
 	CHECK(g == (struct sthread_gate *)5);
 	CHECK_OK(sthread_gate_find(&g, "who fresh"));
-	CHECK_ERR(sthread_gate_create(&g, NULL), -EPERM);
+	CHECK_ERR(sthread_gate_create(&g, NULL), -EINVAL);
 	CHECK_ERR(sthread_policy_gate(NULL, NULL), -EINVAL);
 	CHECK_ERR(sthread_gate_last_result(g, NULL), -EPERM);
 	sthread_gate_destroy(g); /* does nothing */

@@ -29,7 +29,10 @@ static void *each(void *handle)
 	CHECK_ERR(sthread_policy_dir(policy, 0, STHREAD_FD_READ), -EINVAL);
 	CHECK_ERR(sthread_policy_syscall(policy, SYS_read, STHREAD_ALLOW), -EINVAL);
 	CHECK_ERR(sthread_policy_limit(policy, STHREAD_LIMIT_FDS, 1), -EINVAL);
-	CHECK_ERR(sthread_policy_tagged(policy, "none", STHREAD_READ), -EPERM);
+	CHECK_ERR(sthread_policy_tagged(policy, "none", STHREAD_READ), -EINVAL);
+	CHECK_ERR(sthread_policy_format(policy, buffer, sizeof(buffer)), -EINVAL);
+	CHECK_ERR(sthread_policy_is_subset(policy, NULL), -EINVAL);
+	CHECK_ERR(sthread_gate_create(NULL, NULL), -EINVAL);
 	CHECK_ERR(sthread_policy_fd_revoke(handle, 0), -EPERM);
 	sthread_policy_destroy(policy);
 	sthread_policy_destroy(NULL);

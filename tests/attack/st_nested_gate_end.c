@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Gates that compartments make end with their makers, whatever is in them; they are no way out of limits, counts or
+ * depths; and what is taken back from their maker they give nobody any more.  World: host; gates and ST_FN: inside.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+#include "tests/kvm/st_life.h"
+#include "tests/st_gate.h"
+
+#define MS   1000000UL
+#define SOON 5000000000UL /* generous: the emulated machine is slow, and never as slow as for ever */
+
+struct board {
+	int pipe;
+	enum sthread_gate_kind kind;
+	_Atomic uint64_t beats, go, queued, inside, most, burnt;
+	_Atomic int64_t answer;
+	_Atomic(struct sthread_gate *) gate;
+};
+static struct sthread_tag *board_tag;
+static struct board *board;
+
+/* Inside: a policy with the board. */
+static struct sthread_policy *with_board(void *at)
+{
+	struct sthread_policy *p;
+
+	board = at; /* its copy */
+	CHECK_OK(sthread_policy_create(&p));
+	CHECK_OK(sthread_policy_tag(p, sthread_tag_of(at), STHREAD_WRITE));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, 2 << 20));
+	return p;
+}
+
+/* A second one, which grants the gate, too. */
+static struct sthread_policy *of_gate(void *at, struct sthread_gate *g)
+{
+	struct sthread_policy *p = with_board(at);
+
+	CHECK_OK(sthread_policy_gate(p, g));
+	return p;
+}
+
+static struct sthread_policy *of_master(void)
+{
+	struct sthread_policy *p = st_policy();
+
+	CHECK_OK(sthread_policy_tag(p, board_tag, STHREAD_WRITE));
+	return p;
+}
+
+static void returned(const struct sthread_result *r)
+{
+	CHECK_MSG(r->end == STHREAD_RETURNED, "end %d: %s", r->end, r->message);
+}
+
+ST_FN(asks)
+{
+	struct board *b = arg;
+
+	b->queued++;
+	b->answer = sthread_gate_call(b->gate, NULL, 0, NULL, 0);
+	return NULL;
+}
+
+/* ---- its maker ends while it is called ---- */
+
+/* The call beats, and so does its child. */
+ST_FN(beats)
+{
+	struct board *b = arg;
+
+	for (;;)
+		b->beats++;
+	return NULL;
+}
+
+static ssize_t gate_beats(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct sthread_policy *p = with_board(trusted);
+	struct sthread *st;
+
+	(void)in, (void)in_len, (void)out, (void)out_cap;
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, 1 << 20));
+	CHECK_OK(sthread_create(&st, p, beats, trusted));
+	beats(trusted);
+	return 0;
+}
+
+/* Two children call it: one is in it, the other waits for its turn. */
+ST_FN(has_called_gate)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread *st[2];
+
+	board->gate = GATE(.fn = gate_beats, .policy = p, .trusted = arg, .kind = board->kind);
+	p = of_gate(arg, board->gate);
+	for (int i = 0; i < 2; i++)
+		CHECK_OK(sthread_create(&st[i], p, asks, arg));
+	while (board->beats < 1000 || board->queued < 2)
+		;
+	if (board->go == 1)
+		return (void *)5;
+	if (board->go == 2)
+		*(volatile char *)(uintptr_t)board->go = 1;
+	if (board->go == 3) /* and from now on without a name */
+		sthread_gate_destroy(board->gate);
+	if (board->go == 4)
+		return (void *)sthread_gate_call(board->gate, NULL, 0, NULL, 0);
+	CHECK_OK(sthread_join(st[0], NULL));
+	return NULL;
+}
+
+static void still(void)
+{
+	uint64_t beats = board->beats;
+
+	usleep(20000);
+	CHECK_EQ(board->beats, beats);
+	CHECK_GE(beats, 1000);
+	board->beats = board->queued = 0;
+}
+
+static void outlived(void)
+{
+	struct sthread_policy *p = of_master();
+	struct sthread_result r;
+	struct sthread *st;
+	uint64_t start;
+
+	for (board->kind = STHREAD_GATE_FRESH; board->kind <= STHREAD_GATE_RECYCLED; board->kind++) {
+		board->go = 1;
+		r = st_call(p, has_called_gate, board);
+		ST_RETURNED(&r, 5);
+		still();
+		board->go = 2;
+		r = st_run(p, has_called_gate, board);
+		ST_END(&r, STHREAD_FAULTED);
+		still();
+		for (board->go = 3; board->go <= 4; board->go++) {
+			st = st_create(p, has_called_gate, board);
+			LIFE_UNTIL(board->beats >= 1000);
+			life_nap(20000);
+			start = life_now();
+			CHECK_OK(sthread_kill(st));
+			still(); /* as soon as the kill is done */
+			CHECK_LT(life_now() - start, SOON);
+			r = st_join(st);
+			ST_END(&r, STHREAD_KILLED);
+		}
+	}
+	board->kind = STHREAD_GATE_RECYCLED;
+	board->go = 4;
+	st_limit(p, STHREAD_LIMIT_WALL_NS, 300 * MS);
+	r = st_call(p, has_called_gate, board);
+	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
+	still();
+	sthread_policy_destroy(p);
+}
+
+/* ---- after its maker: of a recycled gate each call is one ---- */
+
+static ssize_t nothing(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
+	return 0;
+}
+
+ST_FN(returns)
+{
+	return arg;
+}
+
+static ssize_t keeps_handle(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	static struct sthread_policy *kept;
+	static struct sthread_gate *g;
+
+	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
+	if (!g) {
+		g = GATE(.name = "mine", .fn = nothing, .kind = STHREAD_GATE_RECYCLED);
+		CHECK_OK(sthread_policy_create(&kept));
+		CHECK_OK(sthread_policy_gate(kept, g));
+		CHECK_OK(sthread_call(kept, returns, NULL, NULL));
+		CHECK_EQ(sthread_gate_call(g, NULL, 0, NULL, 0), 0);
+		return 1;
+	}
+	CHECK_ERR(sthread_gate_call(g, NULL, 0, NULL, 0), -ENOENT);
+	CHECK_ERR(sthread_gate_find(&g, "mine"), -ENOENT);
+	CHECK_ERR(sthread_call(kept, returns, NULL, NULL), -EPERM);
+	g = GATE(.name = "mine", .fn = nothing);
+	CHECK_EQ(sthread_gate_call(g, NULL, 0, NULL, 0), 0);
+	return 2;
+}
+
+ST_FN(asks_keeper)
+{
+	char out[8];
+
+	CHECK_EQ(gate_ask("keeper", NULL, 0, out, sizeof(out)), 1);
+	CHECK_EQ(gate_ask("keeper", NULL, 0, out, sizeof(out)), 2);
+	CHECK_EQ(gate_ask("keeper", NULL, 0, out, sizeof(out)), 2);
+	return NULL;
+}
+
+static void ended(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct sthread_gate *g = GATE(.name = "keeper", .fn = keeps_handle, .kind = STHREAD_GATE_RECYCLED);
+		struct sthread_policy *p = gate_policy(g);
+		struct sthread_result r = i ? st_run(p, asks_keeper, NULL) : st_call(p, asks_keeper, NULL);
+
+		ST_RETURNED(&r, 0);
+		sthread_gate_destroy(g);
+		sthread_policy_destroy(p);
+	}
+}
+
+/* ---- limits: memory and descriptors are taken out of its maker's ---- */
+
+static ssize_t fills(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	static char room[16 << 20];
+
+	(void)in, (void)in_len, (void)out, (void)out_cap;
+	memset(room, 1, (size_t)trusted);
+	return 0;
+}
+
+static int try_gate(struct sthread_gate **g, const struct sthread_policy *p, sthread_gate_fn *fn, void *trusted)
+{
+	return sthread_gate_create(g, &(struct sthread_gate_config){ .size = sizeof(struct sthread_gate_config),
+								     .fn = fn, .policy = p, .trusted = trusted });
+}
+
+ST_FN(parts)
+{
+	static const struct {
+		enum sthread_limit limit;
+		uint64_t whole, part;
+		unsigned fit;
+	} of[] = { { STHREAD_LIMIT_MEMORY, 32UL << 20, 8UL << 20, 3 }, { STHREAD_LIMIT_FDS, 40, 16, 2 },
+		   { STHREAD_LIMIT_CPU_NS, 60000 * MS, 25000 * MS, 2 } };
+	struct sthread_gate *g[8], *more;
+
+	for (int i = 0; i < 3; i++) {
+		struct sthread_policy *p = with_board(arg);
+		unsigned n;
+
+		CHECK_OK(sthread_policy_limit(p, of[i].limit, of[i].whole));
+		CHECK_ERR(try_gate(&more, p, nothing, NULL), -EDQUOT);
+		CHECK_OK(sthread_policy_limit(p, of[i].limit, of[i].part));
+		for (int again = 0; again < 2; again++) {
+			for (n = 0; n < 8 && !try_gate(&g[n], p, nothing, NULL); n++)
+				;
+			CHECK_EQ(n, of[i].fit);
+			CHECK_ERR(try_gate(&more, p, nothing, NULL), -EDQUOT);
+			CHECK_ERR(sthread_call(p, returns, NULL, NULL), -EDQUOT);
+			while (n)
+				sthread_gate_destroy(g[--n]);
+		}
+	}
+	/* A gate has what it was lent, and not more. */
+	struct sthread_policy *p = with_board(arg);
+
+	CHECK_OK(try_gate(&more, p, fills, (void *)(1UL << 20)));
+	CHECK_EQ(sthread_gate_call(more, NULL, 0, NULL, 0), 0);
+	CHECK_OK(try_gate(&more, p, fills, (void *)(8UL << 20)));
+	CHECK_ERR(sthread_gate_call(more, NULL, 0, NULL, 0), -EDQUOT);
+	return NULL;
+}
+
+/* One call at a time, also of the fresh kind: how many are in it at once. */
+static ssize_t gathers(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct board *b = trusted;
+	uint64_t now = ++b->inside;
+
+	(void)in, (void)in_len, (void)out, (void)out_cap;
+	for (int i = 0; i < 20000; i++)
+		if (b->most < now)
+			b->most = now;
+	b->inside--;
+	return 0;
+}
+
+ST_FN(asks_often)
+{
+	struct board *b = arg;
+
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(sthread_gate_call(b->gate, NULL, 0, NULL, 0), 0);
+	return NULL;
+}
+
+ST_FN(gathered)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread_result r;
+	struct sthread *st[3];
+
+	CHECK_OK(try_gate((struct sthread_gate **)&board->gate, p, gathers, arg));
+	p = of_gate(arg, board->gate);
+	for (int i = 0; i < 3; i++)
+		CHECK_OK(sthread_create(&st[i], p, asks_often, arg));
+	for (int i = 0; i < 3; i++) {
+		CHECK_OK(sthread_join(st[i], &r));
+		returned(&r);
+	}
+	return NULL;
+}
+
+static void limits(void)
+{
+	struct sthread_policy *p = of_master();
+	int fd = open("/dev/null", O_RDONLY);
+
+	st_grant(p, fd, STHREAD_FD_READ); /* one that it has itself */
+	close(fd);
+	st_limit(p, STHREAD_LIMIT_MEMORY, 32UL << 20);
+	st_limit(p, STHREAD_LIMIT_FDS, 40);
+	st_limit(p, STHREAD_LIMIT_CPU_NS, 60000 * MS);
+	ST_PASSES(p, parts, board);
+	board->inside = board->most = 0;
+	ST_PASSES(p, gathered, board);
+	CHECK_EQ(board->most, 1);
+	sthread_policy_destroy(p);
+}
+
+/* ---- time: of what a gate's calls make, and of grandchildren, nothing is forgotten ---- */
+
+ST_FN(burns)
+{
+	for (;;)
+		;
+	return arg;
+}
+
+/* 50 ms each, until there is no more. */
+static uint64_t burn_all(void)
+{
+	struct sthread_policy *p;
+	struct sthread_result r;
+	uint64_t n = 0;
+	int err;
+
+	CHECK_OK(sthread_policy_create(&p));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 50 * MS));
+	while (!(err = sthread_call(p, burns, NULL, &r))) {
+		CHECK(r.end == STHREAD_OVER_LIMIT && r.limit == STHREAD_LIMIT_CPU_NS);
+		n++;
+	}
+	CHECK_ERR(err, -EDQUOT);
+	return n;
+}
+
+static ssize_t gate_burns(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct board *b = trusted;
+
+	(void)in, (void)in_len, (void)out, (void)out_cap;
+	b->burnt += burn_all();
+	return 0;
+}
+
+ST_FN(child_burns)
+{
+	struct board *b = arg;
+
+	b->burnt += burn_all();
+	return NULL;
+}
+
+/* 800 ms: half of it for a gate, as often as it is called; then for another. */
+ST_FN(burns_by_gates)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread_gate *g;
+	int made = 0;
+
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 350 * MS));
+	while (made < 8 && !try_gate(&g, p, gate_burns, arg)) {
+		made++;
+		for (int i = 0; i < 4; i++) {
+			ssize_t n = sthread_gate_call(g, NULL, 0, NULL, 0);
+
+			CHECK(!n || n == -ETIMEDOUT);
+		}
+		sthread_gate_destroy(g);
+	}
+	return (void *)(intptr_t)made;
+}
+
+ST_FN(burns_by_grandchildren)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread_result r;
+	int made = 0;
+
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 350 * MS));
+	while (made < 8 && !sthread_call(p, child_burns, arg, &r))
+		made++;
+	return (void *)(intptr_t)made;
+}
+
+static void time_is_parted(void)
+{
+	st_fn *const by[] = { burns_by_gates, burns_by_grandchildren };
+	struct sthread_policy *p = of_master();
+	struct sthread_result r;
+
+	st_limit(p, STHREAD_LIMIT_CPU_NS, 800 * MS);
+	for (int i = 0; i < 2; i++) {
+		board->burnt = 0;
+		r = st_run(p, by[i], board);
+		ST_RETURNED(&r, 2); /* and what is left is not enough for a third */
+		CHECK_GE(board->burnt, 8); /* of 7 each; they need a little themselves */
+		CHECK_LE(board->burnt, 14);
+	}
+	sthread_policy_destroy(p);
+}
+
+/* ---- exhaustion ---- */
+
+ST_FN(makes_many)
+{
+	struct sthread_gate *g[STHREAD_NEST_LIVE], *more;
+	struct sthread_policy *p = with_board(arg);
+	struct sthread *st;
+
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, 1 << 20));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_FDS, 0));
+	for (int i = 0; i < STHREAD_NEST_LIVE; i++)
+		CHECK_OK(try_gate(&g[i], p, nothing, NULL));
+	CHECK_ERR(try_gate(&more, p, nothing, NULL), -EAGAIN);
+	CHECK_ERR(sthread_call(p, returns, NULL, NULL), -EAGAIN);
+	for (int i = 0; i < STHREAD_NEST_LIVE; i++)
+		CHECK_EQ(sthread_gate_call(g[i], NULL, 0, NULL, 0), 0);
+	sthread_gate_destroy(g[5]);
+	CHECK_OK(sthread_create(&st, p, returns, NULL));
+	CHECK_ERR(try_gate(&more, p, nothing, NULL), -EAGAIN);
+	CHECK_OK(sthread_join(st, NULL));
+	CHECK_OK(try_gate(&more, p, nothing, NULL));
+	return NULL;
+}
+
+/* A gate that makes a gate, and calls it: how deep it comes. */
+static ssize_t digs(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	uint64_t memory = (uint64_t)trusted / 2;
+	struct sthread_policy *p;
+	struct sthread_gate *g;
+	int64_t below;
+	int err;
+
+	(void)in, (void)in_len;
+	CHECK_OK(sthread_policy_create(&p));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, memory));
+	err = try_gate(&g, p, digs, (void *)memory);
+	if (err) {
+		CHECK_ERR(err, -ELOOP);
+		return gate_answer(out, out_cap, 0);
+	}
+	CHECK_EQ(sthread_gate_call(g, NULL, 0, &below, sizeof(below)), (ssize_t)sizeof(below));
+	return gate_answer(out, out_cap, below + 1);
+}
+
+ST_FN(digs_by_gates)
+{
+	int64_t depth = -1;
+
+	CHECK_EQ(digs(arg, NULL, 0, &depth, sizeof(depth)), (ssize_t)sizeof(depth));
+	return (void *)depth;
+}
+
+static void exhausted(void)
+{
+	struct sthread_policy *p = of_master();
+	struct sthread_result r;
+
+	st_limit(p, STHREAD_LIMIT_MEMORY, 512UL << 20);
+	ST_PASSES(p, makes_many, board);
+	ST_PASSES(p, makes_many, board);
+	r = st_run(p, digs_by_gates, (void *)(512UL << 20));
+	ST_RETURNED(&r, STHREAD_NEST_DEPTH);
+	sthread_policy_destroy(p);
+}
+
+/* ---- what is taken back from its maker ---- */
+
+static ssize_t reads_pipe(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct board *b = trusted;
+	char c;
+
+	(void)in, (void)in_len, (void)out, (void)out_cap;
+	b->go = 1;
+	return read(b->pipe, &c, 1) < 0 ? -errno : 0;
+}
+
+/* A child waits in the gate while the master takes the pipe back. */
+ST_FN(has_reader)
+{
+	struct sthread_policy *p = with_board(arg), *holds;
+	struct sthread_gate *other = GATE(.fn = nothing), *g;
+	struct sthread *st;
+
+	CHECK_OK(sthread_policy_fd(p, board->pipe, STHREAD_FD_READ));
+	CHECK_OK(sthread_policy_syscall(p, SYS_read, STHREAD_ALLOW));
+	board->gate = g = GATE(.fn = reads_pipe, .policy = p, .trusted = arg, .kind = board->kind);
+	holds = of_gate(arg, g);
+	CHECK_OK(sthread_create(&st, holds, asks, arg));
+	CHECK_OK(sthread_join(st, NULL));
+	CHECK_EQ(board->answer, -ECANCELED);
+	CHECK_ERR(sthread_gate_call(g, NULL, 0, NULL, 0), -ENOENT);
+	CHECK_ERR(try_gate(&g, p, reads_pipe, arg), -EPERM);
+	CHECK_EQ(sthread_gate_call(other, NULL, 0, NULL, 0), 0);
+	return NULL;
+}
+
+/* Hands its caller what it has. */
+static ssize_t hands_out(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	int fd = sthread_gate_give_fd((int)(intptr_t)trusted, STHREAD_FD_READ);
+
+	(void)in, (void)in_len;
+	return fd < 0 ? fd : gate_answer(out, out_cap, fd);
+}
+
+/* Asks for it again and again, over the revocation: then there is none that it could read. */
+ST_FN(collects)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread_gate *g, *again;
+	int64_t fd = -1;
+	ssize_t n;
+	char c;
+
+	CHECK_OK(sthread_policy_fd(p, board->pipe, STHREAD_FD_READ));
+	g = GATE(.fn = hands_out, .policy = p, .trusted = (void *)(intptr_t)board->pipe, .kind = board->kind);
+	while ((n = sthread_gate_call(g, NULL, 0, &fd, sizeof(fd))) == sizeof(fd)) {
+		board->go = 1;
+		CHECK_OK(sthread_policy_create(&p)); /* and to keep it by another gate */
+		if (!sthread_policy_fd(p, (int)fd, STHREAD_FD_READ) && !try_gate(&again, p, nothing, NULL))
+			sthread_gate_destroy(again);
+		sthread_policy_destroy(p);
+		CHECK(!close((int)fd) || errno == EBADF);
+	}
+	CHECK(n == -ENOENT || n == -ECANCELED);
+	board->go = 2;
+	while (board->go != 3)
+		;
+	for (int i = 0; i < 64; i++) {
+		CHECK_EQ(read(i, &c, 1), -1);
+		CHECK_EQ(errno, EBADF);
+	}
+	return NULL;
+}
+
+/* It is in a gate of its own that does not end, or in the queue behind a child that is. */
+ST_FN(holds_up)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread *st;
+	ssize_t n;
+
+	board->gate = GATE(.fn = gate_beats, .policy = p, .trusted = arg);
+	p = of_gate(arg, board->gate);
+	if (board->queued) {
+		CHECK_OK(sthread_create(&st, p, asks, arg));
+		while (board->beats < 1000)
+			;
+	}
+	n = sthread_gate_call(board->gate, NULL, 0, NULL, 0);
+	CHECK_EQ(n, -ECANCELED);
+	return NULL;
+}
+
+static void held_up(struct sthread_policy *p, int fd)
+{
+	struct sthread_result r;
+	struct sthread *st;
+	uint64_t start;
+
+	for (int queue = 0; queue < 2; queue++) {
+		board->beats = 0;
+		board->queued = (uint64_t)queue;
+		st = st_create(p, holds_up, board);
+		LIFE_UNTIL(board->beats >= 1000);
+		life_nap(20000);
+		start = life_now();
+		CHECK_OK(sthread_policy_fd_revoke(st, fd));
+		CHECK_LT(life_now() - start, SOON);
+		if (queue)
+			CHECK_OK(sthread_kill(st));
+		r = st_join(st);
+		if (queue)
+			ST_END(&r, STHREAD_KILLED);
+		else
+			ST_RETURNED(&r, 0);
+	}
+}
+
+static void taken_back(void)
+{
+	struct sthread_policy *p = of_master();
+	struct sthread_result r;
+	struct sthread *st;
+	int fds[2];
+
+	CHECK(!pipe2(fds, O_NONBLOCK));
+	CHECK(!fcntl(fds[0], F_SETFL, 0));
+	board->pipe = fds[0];
+	st_grant(p, fds[0], STHREAD_FD_READ);
+	st_allow(p, SYS_read, SYS_close);
+	held_up(p, fds[0]);
+	for (board->kind = STHREAD_GATE_FRESH; board->kind <= STHREAD_GATE_RECYCLED; board->kind++) {
+		board->go = 0;
+		st = st_create(p, has_reader, board);
+		LIFE_UNTIL(board->go == 1);
+		life_nap(20000);
+		CHECK_OK(sthread_policy_fd_revoke(st, fds[0]));
+		r = st_join(st);
+		ST_RETURNED(&r, 0);
+		for (unsigned long i = test_scale(10); i; i--) {
+			board->go = 0;
+			st = st_create(p, collects, board);
+			LIFE_UNTIL(board->go == 1);
+			life_nap(500 * i);
+			CHECK_OK(sthread_policy_fd_revoke(st, fds[0]));
+			LIFE_UNTIL(board->go == 2);
+			board->go = 3;
+			r = st_join(st);
+			ST_RETURNED(&r, 0);
+		}
+	}
+	close(fds[0]);
+	close(fds[1]);
+	sthread_policy_destroy(p);
+}
+
+/* ---- a native gate, called from beneath, ends or takes from the one above: it does not wait for itself ---- */
+
+static struct sthread *above;
+
+static ssize_t strikes(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct board *b = trusted;
+
+	(void)in, (void)in_len, (void)out, (void)out_cap;
+	LIFE_UNTIL(b->go == 1);
+	CHECK_ERR(sthread_policy_fd_revoke(above, b->pipe), -EDEADLK);
+	CHECK_OK(sthread_kill(above));
+	return 0;
+}
+
+static ssize_t asks_strike(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in, (void)in_len;
+	return gate_ask("strikes", NULL, 0, out, out_cap);
+}
+
+ST_FN(is_struck)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread_gate *native;
+	struct sthread *st;
+
+	CHECK_OK(sthread_gate_find(&native, "strikes"));
+	CHECK_OK(sthread_policy_gate(p, native));
+	board->gate = GATE(.fn = asks_strike, .policy = p);
+	CHECK_OK(sthread_create(&st, of_gate(arg, board->gate), asks, arg));
+	CHECK_OK(sthread_join(st, NULL));
+	return NULL;
+}
+
+static void struck(void)
+{
+	struct sthread_gate *g = GATE(.name = "strikes", .fn = strikes, .native = true, .trusted = board);
+	struct sthread_policy *p = of_master();
+	struct sthread_result r;
+
+	board->pipe = open("/dev/null", O_RDONLY);
+	st_grant(p, board->pipe, STHREAD_FD_READ);
+	CHECK_OK(sthread_policy_gate(p, g));
+	board->go = 0;
+	above = st_create(p, is_struck, board);
+	board->go = 1;
+	r = st_join(above);
+	ST_END(&r, STHREAD_KILLED);
+	close(board->pipe);
+	sthread_gate_destroy(g);
+	sthread_policy_destroy(p);
+}
+
+int main(void)
+{
+	st_init();
+	CHECK_OK(sthread_tag_create(&board_tag, "board", 1 << 16));
+	board = sthread_calloc(board_tag, 1, sizeof(*board));
+	CHECK(board);
+	outlived();
+	ended();
+	limits();
+	time_is_parted();
+	exhausted();
+	taken_back();
+	struck();
+	st_others_live();
+	sthread_fini();
+	return TEST_PASSED;
+}
