@@ -245,7 +245,7 @@ static void memory(struct sthread_policy *caller)
 	for (unsigned k = 0; k < 2; k++) {
 		unsigned over = 0, refused = 0, given = 0;
 
-		for (unsigned pages = 12; given < 3; pages++) {
+		for (unsigned pages = 2; given < 3; pages++) {
 			struct sthread_result r;
 
 			CHECK_LT(pages, 400);
