@@ -121,7 +121,7 @@ void gates_forked(void);
 ssize_t gate_in_lane(struct gate_call *c);
 void gate_lane_back(struct lane *l); /* what a recycled gate kept */
 /* A run of it has ended, and used up so much of the limits; of CPU time only what it made. */
-void gate_spend(struct sthread_gate *g, const uint64_t spent[POLICY_LIMITS]);
+void gate_spend(struct sthread_gate *g, const uint64_t *spent); /* by enum sthread_limit */
 /* A length of at most cap, or an errno. */
 static inline bool gate_answer_ok(ssize_t n, size_t cap)
 {

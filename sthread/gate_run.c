@@ -130,7 +130,7 @@ static void take_off(uint64_t *left, uint64_t spent)
 		*left -= spent < *left ? spent : *left;
 }
 
-void gate_spend(struct sthread_gate *g, const uint64_t spent[POLICY_LIMITS])
+void gate_spend(struct sthread_gate *g, const uint64_t *spent)
 {
 	take_off(&g->cpu, spent[STHREAD_LIMIT_CPU_NS]);
 	take_off(&g->calls, spent[STHREAD_LIMIT_GATE_CALLS]);
