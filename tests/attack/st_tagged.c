@@ -164,9 +164,15 @@ static void forked(void)
 	sthread_policy_destroy(p);
 }
 
+/* What it made itself; and what it has not. */
 ST_FN(all_refused)
 {
-	CHECK_ERR(sthread_policy_tagged(arg, "keys", STHREAD_READ), -EPERM);
+	struct sthread_policy *p;
+
+	CHECK_ERR(sthread_policy_tagged(arg, "keys", STHREAD_READ), -EINVAL);
+	CHECK_OK(sthread_policy_create(&p));
+	CHECK_ERR(sthread_policy_tagged(p, "keys", STHREAD_READ), -EPERM);
+	sthread_policy_destroy(p);
 	return NULL;
 }
 
