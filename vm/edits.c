@@ -21,13 +21,34 @@ static uint64_t *entry_host(struct dune_space *s, dune_gpa_t entry)
 	return (uint64_t *)arena_host(&s->vm->arena, entry);
 }
 
+/* The newest edit of this entry. */
 static struct mon_edit *staged(struct dune_space *s, dune_gpa_t entry)
 {
 	for (unsigned i = s->nedits; i-- > 0;) {
-		if (s->edits[i].entry == entry.v)
+		if (entry.v - s->edits[i].entry <= s->edits[i].more * 8)
 			return &s->edits[i];
 	}
 	return NULL;
+}
+
+/* The newest edit of all, if it clears the entry just before this one and may still change. */
+static struct mon_edit *clears_before(struct dune_space *s, dune_gpa_t entry)
+{
+	struct mon_edit *e = &s->edits[s->nedits - 1];
+
+	if (s->nedits == s->handed || e->value || !(entry.v % DUNE_PAGE_SIZE) ||
+	    entry.v != e->entry + (e->more + 1) * 8)
+		return NULL;
+	return e;
+}
+
+static uint64_t entries(const struct mon_edit *edits, unsigned n)
+{
+	uint64_t sum = n;
+
+	while (n--)
+		sum += edits[n].more;
+	return sum;
 }
 
 static uint64_t ops_get(void *ctx, dune_gpa_t entry)
@@ -44,12 +65,18 @@ static void ops_set(void *ctx, dune_gpa_t entry, uint64_t old, uint64_t val, dun
 	struct dune_space *s = ctx;
 	struct mon_edit *e = s->nedits ? staged(s, entry) : NULL;
 
-	if (e && e >= s->edits + s->handed) {
+	if (e && e >= s->edits + s->handed && !e->more) {
 		e->value = val;
 		return;
 	}
 	if (!e && (!s->live || !(old & PT_P))) {
 		__atomic_store_n(entry_host(s, entry), val, __ATOMIC_RELEASE);
+		return;
+	}
+	e = s->nedits && !val ? clears_before(s, entry) : NULL;
+	if (e) {
+		e->more++;
+		s->edits_flush = true;
 		return;
 	}
 	if (s->nedits == EDITS_MAX)
@@ -187,7 +214,7 @@ bool edits_taken_back(struct dune_space *s, struct dune_vcpu *c)
 		c->mon->nedits = 0;
 		return false;
 	}
-	atomic_fetch_add_explicit(&s->vm->edits, made, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->vm->edits, entries(s->edits, made), memory_order_relaxed);
 	/* While the vCPU was inside further ones may have come. */
 	s->nedits -= made;
 	memmove(s->edits, s->edits + made, s->nedits * sizeof(*s->edits));
@@ -234,7 +261,8 @@ int edits_flush(struct dune_space *s)
 	if (s->nedits) {
 		pthread_mutex_lock(&vm->service_lock);
 		err = atomic_load(&vm->broken) ? -EIO : service(vm, s->edits, s->nedits, true);
-		atomic_fetch_add_explicit(&vm->edits, s->nedits, memory_order_relaxed);
+		atomic_fetch_add_explicit(&vm->edits, entries(s->edits, s->nedits),
+					  memory_order_relaxed);
 		pthread_mutex_unlock(&vm->service_lock);
 		/* A processor that ran the space before flushes before it does again. */
 		__atomic_add_fetch(&s->mon->generation, 1, __ATOMIC_SEQ_CST);
@@ -244,8 +272,9 @@ int edits_flush(struct dune_space *s)
 		/*
 		 * Nothing runs any more, so that the tables may be made what they are said to be.
 		 */
-		for (unsigned i = 0; i < s->nedits; i++)
-			*entry_host(s, dune_gpa(s->edits[i].entry)) = s->edits[i].value;
+		for (const struct mon_edit *e = s->edits; e < s->edits + s->nedits; e++)
+			for (uint64_t i = 0; i <= e->more; i++)
+				entry_host(s, dune_gpa(e->entry))[i] = e->value;
 	}
 	edits_done(s);
 	return err;

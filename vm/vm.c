@@ -122,8 +122,8 @@ static int probe_ring0(struct dune_vm *vm, bool *fast)
 
 	if (err)
 		return err;
-	if (!(err = time_edits(vm, table, 0, &none)) && !(err = time_edits(vm, table, 64, &many)))
-		*fast = many < none + 64 * FAST_EDIT_NS;
+	if (!(err = time_edits(vm, table, 0, &none)) && !(err = time_edits(vm, table, MON_EDITS, &many)))
+		*fast = many < none + MON_EDITS * FAST_EDIT_NS;
 	arena_table_free(vm, false, table);
 	return err;
 }

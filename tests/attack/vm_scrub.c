@@ -129,6 +129,72 @@ static void costs(void)
 	CHECK_EQ(switches(), before);
 }
 
+/*
+ * Pages in a row that go from a table that stays are one edit, of as many entries, made on the way in or by a service
+ * vCPU; and changes on top of it, before it is made, are seen.
+ */
+static void rows(bool sync)
+{
+	struct dune_space *s = sized(1, 510);
+	struct dune_vm_stats before, after;
+	struct dune_leaf leaf;
+
+	for (unsigned n = 0; n < 510; n++)
+		CHECK_EQ(guest_read(c[n % VCPUS], s, nth(n)), OLD);
+	dune_vm_get_stats(guest_vm, &before);
+	CHECK_OK(dune_vm_unmap(s, dune_gva(nth(5)), 400 * DUNE_PAGE_SIZE));
+	if (sync) {
+		CHECK_OK(dune_vm_sync(s));
+		dune_vm_get_stats(guest_vm, &after);
+		CHECK_EQ(after.world_switches - before.world_switches, 1);
+	}
+	CHECK_EQ(guest_read(c[0], s, nth(4)), OLD);
+	dune_vm_get_stats(guest_vm, &after);
+	CHECK_EQ(after.edits - before.edits, 400);
+	CHECK_EQ(after.table_pages, before.table_pages);
+	for (unsigned n = 5; n < 405; n += n < 20 || n > 395 ? 1 : 25)
+		guest_read_fault(c[n / 3 % VCPUS], s, nth(n), PF_ABSENT_READ);
+	for (unsigned v = 0; v < VCPUS; v++) {
+		CHECK_EQ(guest_read(c[v], s, nth(4)), OLD);
+		CHECK_EQ(guest_read(c[v], s, nth(405)), OLD);
+	}
+
+	/* Again, and on top of it pages that come, go, and come otherwise; one of them at the row's end. */
+	for (unsigned n = 5; n < 405; n++)
+		map(s, nth(n), old_page);
+	CHECK_EQ(guest_call(c[0], s, guest_r_sum, nth(0), nth(510)), 510 * OLD);
+	CHECK_EQ(guest_call(c[1], s, guest_r_sum, nth(0), nth(510)), 510 * OLD);
+	CHECK_OK(dune_vm_unmap(s, dune_gva(nth(5)), 100 * DUNE_PAGE_SIZE));
+	map(s, nth(50), new_page);
+	map(s, nth(104), new_page);
+	CHECK_OK(dune_vm_unmap(s, dune_gva(nth(105)), 10 * DUNE_PAGE_SIZE));
+	CHECK_OK(dune_vm_unmap(s, dune_gva(nth(50)), DUNE_PAGE_SIZE));
+	map(s, nth(105), new_page);
+	CHECK_OK(dune_vm_unmap(s, dune_gva(nth(51)), 2 * DUNE_PAGE_SIZE)); /* holes */
+	map(s, nth(52), new_page);
+	CHECK_ERR(dune_vm_lookup(s, dune_gva(nth(50)), &leaf), -ENOENT);
+	CHECK_ERR(dune_vm_lookup(s, dune_gva(nth(51)), &leaf), -ENOENT);
+	CHECK_OK(dune_vm_lookup(s, dune_gva(nth(52)), &leaf));
+	CHECK_EQ(leaf.page.v, new_page.v);
+	CHECK_ERR(dune_vm_lookup(s, dune_gva(nth(106)), &leaf), -ENOENT);
+	if (sync)
+		CHECK_OK(dune_vm_sync(s));
+	for (unsigned v = 0; v < VCPUS; v++) {
+		CHECK_EQ(guest_read(c[v], s, nth(52)), NEW);
+		CHECK_EQ(guest_read(c[v], s, nth(104)), NEW);
+		CHECK_EQ(guest_read(c[v], s, nth(105)), NEW);
+		CHECK_EQ(guest_read(c[v], s, nth(115)), OLD);
+		guest_read_fault(c[v], s, nth(5), PF_ABSENT_READ);
+		guest_read_fault(c[v], s, nth(50), PF_ABSENT_READ);
+		guest_read_fault(c[v], s, nth(51), PF_ABSENT_READ);
+		guest_read_fault(c[v], s, nth(53), PF_ABSENT_READ);
+		guest_read_fault(c[v], s, nth(103), PF_ABSENT_READ);
+		guest_read_fault(c[v], s, nth(106), PF_ABSENT_READ);
+		guest_read_fault(c[v], s, nth(114), PF_ABSENT_READ);
+	}
+	dune_vm_free(s);
+}
+
 int main(void)
 {
 	guest_start(64UL << 20);
@@ -144,6 +210,9 @@ int main(void)
 		one(&patterns[i], true);
 		one(&patterns[i], false);
 	}
+	NOTE("rows");
+	rows(false);
+	rows(true);
 	NOTE("costs");
 	costs();
 	guest_stop();
