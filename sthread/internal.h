@@ -95,6 +95,7 @@ struct lane {
 	/* Callgates: gate.h */
 	uint64_t id;		  /* of the run; of a gate's, each call is one */
 	struct gate_call *serves; /* the call that it runs for; NULL: it is no gate */
+	const struct gate_call *above; /* the call that it was made in, unless it is a gate's lane; or NULL */
 	struct lane *callee;	  /* the gate that it waits for: stopped with it; lock */
 	struct lane *signals;	  /* the lane whose timer signals its thread; NULL: its own */
 	struct tally *tally;	  /* by index in its policy, once `tallied` */
@@ -139,6 +140,7 @@ struct sthread {
 	unsigned forks; /* process.forks when it was made: in a child it is the parent's */
 	struct lane *root; /* made inside: its creator's; NULL: the master made it */
 	unsigned depth;
+	const struct gate_call *above; /* the call that it was made in, or NULL */
 	uint64_t spent[POLICY_LIMITS]; /* once done: what of a limit is used up for good, beneath it, too */
 	struct sthread_result result;
 };

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sthread/gate.h"
 #include "sthread/internal.h"
 #include "sthread/nest.h"
 #include "sthread/tag.h"
@@ -245,6 +246,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	uint64_t wall = l->ctx.policy->limit[STHREAD_LIMIT_WALL_NS];
 	uint64_t cpu = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
 	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
+	const struct gate_call *here = gate_current(); /* a native gate runs it, and waits */
 	struct sthread_result r = { .end = STHREAD_LOST };
 	uint64_t spent[POLICY_LIMITS] = { 0 };
 	struct dune_frame f = {
@@ -264,6 +266,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	l->gate_calls = 0;
 	l->root = st && st->root ? st->root : l;
 	l->depth = st ? st->depth : 0;
+	l->above = st ? st->above : here;
 	started(l, st);
 	while (!stopped(l, &r) && !step(l, &f, &r))
 		;
