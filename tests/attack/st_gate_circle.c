@@ -23,7 +23,8 @@ static ssize_t calls_back(void *trusted, const void *in, size_t in_len, void *ou
 static ssize_t calls_deeper(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	int64_t word = 0;
-	ssize_t n = sthread_gate_call(*(struct sthread_gate **)trusted, NULL, 0, &word, sizeof(word));
+	ssize_t n =
+		sthread_gate_call(*(struct sthread_gate **)trusted, NULL, 0, &word, sizeof(word));
 
 	(void)in, (void)in_len;
 	return gate_answer(out, out_cap, n < 0 ? n : word);
@@ -89,9 +90,6 @@ ST_FN(asks_ring)
 	return (void *)gate_word("ring");
 }
 
-static struct sthread_result (*const both[])(const struct sthread_policy *, st_fn *,
-					     void *) = { st_call, st_run };
-
 /* The gate `back` leads to is busy with a call that waits for it; then, the twin, with one that does not. */
 static void with_ring(sthread_gate_fn *fn, uintptr_t depth, struct sthread_policy *in_ring)
 {
@@ -110,13 +108,13 @@ static void with_ring(sthread_gate_fn *fn, uintptr_t depth, struct sthread_polic
 		if (i < 2) {
 			CHECK_ERR((int)(intptr_t)calls(leads), -EDEADLK);
 			/* A thread in sthread_call() is in no second one, by native gates neither. */
-			r = both[i % 2 || fn == asks_runs](caller, asks_ring, NULL);
+			r = st_both[i % 2 || fn == asks_runs](caller, asks_ring, NULL);
 			ST_RETURNED(&r, -EDEADLK);
 		} else {
 			pthread_t t = life_thread(calls, other);
 
 			life_nap(20000);
-			r = both[i % 2 || fn == asks_runs](caller, asks_ring, NULL);
+			r = st_both[i % 2 || fn == asks_runs](caller, asks_ring, NULL);
 			ST_RETURNED(&r, 7);
 			CHECK_EQ((intptr_t)life_join(t), 8);
 		}
@@ -129,14 +127,15 @@ static void with_ring(sthread_gate_fn *fn, uintptr_t depth, struct sthread_polic
 /* The limit of depth holds by way of children, and what they used is there again. */
 static void deep(void)
 {
-	struct sthread_gate *deeper = GATE(.name = "back", .fn = calls_deeper, .native = true, .trusted = &ring);
+	struct sthread_gate *deeper =
+		GATE(.name = "back", .fn = calls_deeper, .native = true, .trusted = &ring);
 	struct sthread_policy *p = gate_policy(deeper), *caller;
 	struct sthread_result r;
 
 	ring = GATE(.name = "ring", .fn = spawns, .policy = p, .trusted = (void *)1);
 	caller = gate_policy(ring);
 	for (int i = 0; i < 4; i++) {
-		r = both[i % 2](caller, asks_ring, NULL);
+		r = st_both[i % 2](caller, asks_ring, NULL);
 		ST_RETURNED(&r, -ELOOP);
 	}
 	sthread_policy_destroy(p);
@@ -163,7 +162,7 @@ int main(void)
 	/* Nor is a child refused whose maker is in no gate. */
 	ring = GATE(.name = "ring", .fn = rests, .kind = STHREAD_GATE_RECYCLED);
 	for (int i = 0; i < 2; i++) {
-		r = both[i](with_back, child, (void *)2);
+		r = st_both[i](with_back, child, (void *)2);
 		ST_RETURNED(&r, 7);
 	}
 	sthread_gate_destroy(ring);
