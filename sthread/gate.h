@@ -28,9 +28,13 @@ struct lane;
 struct policy;
 struct gate_waiter;
 
-/* One sequence of calls within calls.  It waits for one gate at most. */
+/*
+ * One sequence of calls within calls.  It waits for one gate at most.  Its first caller may be a compartment that was
+ * made in a call of another, which does not end before it.
+ */
 struct gate_chain {
 	struct sthread_gate *waits;
+	const struct gate_chain *above; /* that other, or NULL */
 };
 
 struct sthread_gate {

@@ -28,15 +28,18 @@ bool gate_stopping(const struct gate_call *c)
  */
 static int call_open(struct gate_call *c, struct sthread_gate *gate, size_t in_len, size_t out_cap)
 {
+	const struct gate_call *above = c->up ? c->up : c->caller ? c->caller->above : NULL;
+
 	if (in_len > STHREAD_GATE_MESSAGE || out_cap > STHREAD_GATE_MESSAGE)
 		return -EMSGSIZE;
 	c->gate = gate;
 	c->in_len = in_len;
 	c->out_cap = out_cap;
 	c->chain = c->up ? c->up->chain : &c->own_chain;
+	c->own_chain.above = above ? above->chain : NULL;
 	c->stopper = c->caller ? c->caller : c->up ? c->up->stopper : NULL;
 	c->id = c->caller ? c->caller->id : 0;
-	c->depth = c->up ? c->up->depth + 1 : 1;
+	c->depth = above ? above->depth + 1 : 1;
 	if (c->depth > STHREAD_GATE_DEPTH)
 		return -ELOOP;
 	c->in = calloc(1, in_len + out_cap + 1);

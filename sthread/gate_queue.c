@@ -5,6 +5,9 @@
  * A chain of calls may hold several recycled gates and waits for one at most.  So "waits for, held
  * by" leads from each gate to one other, and a wait that would close a circle is refused before it
  * begins: no deadlock, whatever gates call each other from however many threads.
+ *
+ * A chain that another is above of ends before that one lets go of any gate: a wait for it is refused, too.  What the
+ * other waits for meanwhile, but for gates, is not looked at.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -36,12 +39,19 @@ void gates_forked(void)
 	pthread_mutex_init(&lock, NULL);
 }
 
+static bool part_of(const struct gate_chain *us, const struct gate_chain *h)
+{
+	while (us && us != h)
+		us = us->above;
+	return us;
+}
+
 static bool waits_for(const struct sthread_gate *g, const struct gate_chain *us)
 {
 	const struct gate_chain *h;
 
 	for (; g && (h = g->holder); g = h->waits)
-		if (h == us)
+		if (part_of(us, h))
 			return true;
 	return false;
 }

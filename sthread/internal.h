@@ -102,6 +102,7 @@ struct lane {
 	/* Callgates: gate.h */
 	uint64_t id;		  /* of the run; of a gate's, each call is one */
 	struct gate_call *serves; /* the call that it runs for; NULL: it is no gate */
+	const struct gate_call *above; /* the call that it was made in, unless it is a gate's lane; or NULL */
 	struct lane *callee;	  /* the gate that it waits for: stopped with it; lock */
 	bool made_inside;	  /* it runs a gate that a compartment made; before it is a callee */
 	struct lane *signals;	  /* the lane whose timer signals its thread; NULL: its own */
@@ -150,6 +151,7 @@ struct sthread {
 	struct lane *root; /* made inside: its creator's; NULL: the master made it */
 	struct lane *creator;
 	unsigned depth;
+	const struct gate_call *above; /* the call that it was made in, or NULL */
 	uint64_t spent[POLICY_LIMITS]; /* once done: what of a limit is used up for good, beneath it, too */
 	struct sthread_result result;
 };

@@ -250,6 +250,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	uint64_t own = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
 	uint64_t cpu = g && g->cpu < own ? g->cpu : own;
 	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
+	const struct gate_call *here = gate_current(); /* a native gate runs it, and waits */
 	struct sthread_result r = { .end = STHREAD_LOST };
 	uint64_t spent[POLICY_LIMITS] = { 0 };
 	struct dune_frame f = {
@@ -270,6 +271,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	l->root = st && st->root ? st->root : g && g->root ? g->root : l;
 	l->depth = st ? st->depth : g ? g->depth : 0;
 	l->creator = st ? st->creator : NULL;
+	l->above = st ? st->above : here;
 	l->cpu_limit = cpu;
 	l->calls_limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
 	if (g && g->calls < l->calls_limit)

@@ -310,6 +310,7 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 		st->root = creator->root;
 		st->creator = creator;
 		st->depth = creator->depth + 1;
+		st->above = creator->serves ? creator->serves : creator->above;
 	}
 	atomic_store(&st->refs, 2);
 	atomic_fetch_add(&process.created, 1);

@@ -53,8 +53,16 @@ typedef void *st_fn(void *);
 /* On this thread; by create and join.  p NULL: a policy that grants nothing. */
 struct sthread_result st_call(const struct sthread_policy *p, st_fn *fn, void *arg);
 struct sthread_result st_run(const struct sthread_policy *p, st_fn *fn, void *arg);
+/* Both, for who tries both: their lanes are this thread's own, and the pool's. */
+typedef struct sthread_result st_run_fn(const struct sthread_policy *p, st_fn *fn, void *arg);
+extern st_run_fn *const st_both[2];
 struct sthread *st_create(const struct sthread_policy *p, st_fn *fn, void *arg);
 struct sthread_result st_join(struct sthread *st);
+
+/* How much longer things take here than on a processor that is not emulated: for limits of time, and by when one that
+ * was reached must have ended a run, ns. */
+unsigned st_slow(void);
+uint64_t st_late(void);
 
 /* How it ended, in words, with message and fault report: for the words of a failure.  A static buffer. */
 const char *st_words(const struct sthread_result *r);

@@ -7,9 +7,6 @@
 
 #include "tests/st_gate.h"
 
-static struct sthread_result (*const both[])(const struct sthread_policy *, st_fn *,
-					     void *) = { st_call, st_run };
-
 static _Atomic uint64_t entered; /* of the native gate */
 
 /* in: what it does; none: nothing. */
@@ -66,9 +63,9 @@ static void exact(struct sthread_policy *p, bool native)
 		st_limit(p, STHREAD_LIMIT_GATE_CALLS, n);
 		for (int again = 0; again < 2; again++) { /* each run begins at nothing */
 			atomic_store(&entered, 0);
-			r = both[i % 2](p, asks, (void *)n);
+			r = st_both[i % 2](p, asks, (void *)n);
 			ST_RETURNED(&r, 0);
-			r = both[i % 2](p, asks, (void *)(n + 1));
+			r = st_both[i % 2](p, asks, (void *)(n + 1));
 			expect_over(&r, n);
 			CHECK_EQ(atomic_load(&entered), native ? 2 * n : 0);
 		}
@@ -146,7 +143,7 @@ static void of_gates(struct sthread_policy *inner)
 
 		st_limit(p, STHREAD_LIMIT_GATE_CALLS, 6);
 		for (int i = 0; i < 2; i++) {
-			r = both[i](p, asks_relay, NULL);
+			r = st_both[i](p, asks_relay, NULL);
 			ST_RETURNED(&r, 0);
 			CHECK_OK(sthread_gate_last_result(g, &r));
 			expect_over(&r, 2);
@@ -228,16 +225,16 @@ static void parted(struct sthread_policy *p)
 
 	st_limit(p, STHREAD_LIMIT_GATE_CALLS, 10);
 	for (int i = 0; i < 2; i++) {
-		r = both[i](p, has_grandchild, (void *)5);
+		r = st_both[i](p, has_grandchild, (void *)5);
 		ST_RETURNED(&r, 0);
-		r = both[i](p, has_grandchild, (void *)6);
+		r = st_both[i](p, has_grandchild, (void *)6);
 		expect_over(&r, 10);
 		for (uintptr_t all = 0; all < 2; all++) {
-			r = both[i](p, has_part, (void *)all);
+			r = st_both[i](p, has_part, (void *)all);
 			ST_RETURNED(&r, 0);
-			r = both[i](p, has_part, (void *)(all | 1 << 2));
+			r = st_both[i](p, has_part, (void *)(all | 1 << 2));
 			expect_over(&r, 10);
-			r = both[i](p, has_part, (void *)(all | 2));
+			r = st_both[i](p, has_part, (void *)(all | 2));
 			expect_over(&r, 10);
 		}
 	}
@@ -262,7 +259,7 @@ int main(void)
 		CHECK_OK(sthread_policy_gate(p, once));
 		st_limit(p, STHREAD_LIMIT_GATE_CALLS, 4);
 		for (int i = 0; i < 2; i++) {
-			r = both[i](p, asks_badly, native ? p : NULL);
+			r = st_both[i](p, asks_badly, native ? p : NULL);
 			expect_over(&r, 4);
 		}
 		of_gates(inner);

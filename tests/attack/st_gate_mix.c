@@ -6,30 +6,13 @@
 #include "tests/kvm/st_life.h"
 #include "tests/st_gate.h"
 
-#include <cpuid.h>
 #include <stdatomic.h>
 
 #define MS 1000000UL
 
 static int null_fd; /* opened before the checkpoint */
 
-/* An emulated processor is ten times slower. */
-static uint64_t slow(void)
-{
-	unsigned a, b, c, d;
-
-	__cpuid(0x40000000, a, b, c, d);
-	return b == 0x54474354 ? 10 : 1; /* "TCGT" */
-}
-
-static uint64_t late(void)
-{
-	return 2000 * MS * slow();
-}
-
 static st_fn asks;
-static struct sthread_result (*const both[])(const struct sthread_policy *, st_fn *, void *) = { st_call, st_run };
-
 /* ---- gates whose message is a time, ns ---- */
 
 static uint64_t time_of(const void *in, size_t in_len)
@@ -98,7 +81,7 @@ static void used_by(unsigned who, struct sthread_gate *g, struct sthread_policy 
 
 static void cpu_time(void)
 {
-	const uint64_t limit = 60 * MS * slow();
+	const uint64_t limit = 60 * MS * st_slow();
 	struct sthread_policy *limited = st_policy();
 
 	st_limit(limited, STHREAD_LIMIT_CPU_NS, limit);
@@ -115,9 +98,9 @@ static void cpu_time(void)
 		for (unsigned i = 0; i < 8; i++) {
 			used_by(i / 2, spin, p);
 			start = life_now();
-			r = both[i % 2](p, asks, (void *)(4 * late()));
+			r = st_both[i % 2](p, asks, (void *)(4 * st_late()));
 			ST_RETURNED(&r, -ETIMEDOUT);
-			CHECK_LT(life_now() - start, late());
+			CHECK_LT(life_now() - start, st_late());
 			CHECK_OK(sthread_gate_last_result(spin, &r));
 			ST_LIMIT(&r, STHREAD_LIMIT_CPU_NS);
 			CHECK_GE((uint64_t)r.value, limit);
@@ -126,9 +109,9 @@ static void cpu_time(void)
 		/* The twins: less of it, and waiting for longer than the limit, while others compute. */
 		for (unsigned i = 0; i < 8; i++) {
 			used_by(i / 2, rest, q);
-			r = both[i % 2](p, asks, (void *)1000);
+			r = st_both[i % 2](p, asks, (void *)1000);
 			ST_RETURNED(&r, 0);
-			r = both[i % 2](q, asks, (void *)(3 * limit / 2));
+			r = st_both[i % 2](q, asks, (void *)(3 * limit / 2));
 			ST_RETURNED(&r, 0);
 		}
 		used_by(1, rest, q);
@@ -193,7 +176,7 @@ static void revoke_kill(void)
 		st_allow(p, SYS_read);
 		st_grant(p, null_fd, STHREAD_FD_READ);
 		atomic_store(&revoked, 0);
-		st = st_create(p, asks_then_reads, (void *)(kill ? 3 * late() : 300 * MS * slow()));
+		st = st_create(p, asks_then_reads, (void *)(kill ? 3 * st_late() : 300 * MS * st_slow()));
 		CHECK_EQ(read(word[0], &c, 1), 1);
 		t = life_thread(revokes, st);
 		if (kill) {
@@ -201,7 +184,7 @@ static void revoke_kill(void)
 			CHECK_EQ(atomic_load(&revoked), 0);
 			start = life_now();
 			CHECK_OK(sthread_kill(st));
-			CHECK_LT(life_now() - start, late());
+			CHECK_LT(life_now() - start, st_late());
 		}
 		err = (int)(intptr_t)life_join(t);
 		CHECK_MSG(err == 0 || err == -ESRCH, /* it had ended */ "%d", err);
@@ -288,7 +271,7 @@ static void native_self(void)
 		for (unsigned j = 0; j < 2; j++) {
 			st = st_create(caller, reads_on, NULL);
 			atomic_store(&victim, st);
-			r = both[j](caller, asks_native, NULL);
+			r = st_both[j](caller, asks_native, NULL);
 			ST_END(&r, STHREAD_RETURNED);
 			CHECK(!r.value || (what && (intptr_t)r.value == -ESRCH)); /* it had ended */
 			r = st_join(st);

@@ -10,8 +10,6 @@
 
 #define RDWR (STHREAD_FD_READ | STHREAD_FD_WRITE)
 
-static struct sthread_result (*const both[])(const struct sthread_policy *, st_fn *, void *) = { st_call, st_run };
-
 /* ---- messages ---- */
 
 /* Looks as far as the longest message reaches; leaves an answer as long as can be. */
@@ -47,7 +45,7 @@ static void msg_left(void)
 	struct sthread_policy *p = gate_policy(g);
 
 	for (unsigned i = 0; i < 4 * N; i++) {
-		struct sthread_result r = both[i % 2](p, asks_count, (void *)(in[i / 4] | out[i / 4] << 32));
+		struct sthread_result r = st_both[i % 2](p, asks_count, (void *)(in[i / 4] | out[i / 4] << 32));
 
 		ST_RETURNED(&r, in[i / 4]);
 	}
@@ -106,7 +104,7 @@ static void epoll_shared(void)
 
 		st_allow(p, SYS_epoll_wait, SYS_read);
 		for (int i = 0; i < 4; i++) {
-			struct sthread_result r = both[i % 2](p, asks_set, NULL);
+			struct sthread_result r = st_both[i % 2](p, asks_set, NULL);
 
 			ST_RETURNED(&r, -EINVAL);
 		}
@@ -169,7 +167,7 @@ static void epoll_twice(void)
 		p = gate_policy(g);
 		st_allow(p, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_wait, SYS_close);
 		for (intptr_t one = 0; one < 2; one++) {
-			struct sthread_result r = both[one](p, closes_one, (void *)one);
+			struct sthread_result r = st_both[one](p, closes_one, (void *)one);
 
 			ST_RETURNED(&r, 0);
 		}
@@ -238,7 +236,7 @@ static void fini_hold(bool first)
 	/* The twin. */
 	CHECK_OK(sthread_policy_tag(q, t, STHREAD_READ));
 	for (unsigned i = 0; i < 2; i++) {
-		r = both[i](q, reads, at);
+		r = st_both[i](q, reads, at);
 		ST_RETURNED(&r, 'n');
 	}
 	sthread_policy_destroy(q);

@@ -28,9 +28,6 @@ struct board {
 static struct sthread_tag *board_tag;
 static struct board *board;
 
-static struct sthread_result (*const both[])(const struct sthread_policy *, st_fn *,
-					     void *) = { st_call, st_run };
-
 struct wish {
 	struct sthread_tag *tag;
 	unsigned rights;
@@ -194,27 +191,27 @@ static void rights(struct sthread_policy *caller)
 	struct sthread_result r;
 
 	for (int k = 0; k < 6; k++) {
-		r = both[k % 2](caller, wishes, board);
+		r = st_both[k % 2](caller, wishes, board);
 		ST_RETURNED(&r, 0);
 		/* Of a run that had it, and one that had not, nothing is in the next. */
 		for (int before = 0; before < 2; before++) {
-			r = both[k % 2](caller, box_alone, board);
+			r = st_both[k % 2](caller, box_alone, board);
 			ST_FAULTS(&r, STHREAD_FAULT_MEMORY, board->box_at, 1, ST_IN(box_alone),
 				  "tag box: not granted");
-			r = both[k % 2](caller, box_failed, board);
+			r = st_both[k % 2](caller, box_failed, board);
 			ST_FAULTS(&r, STHREAD_FAULT_MEMORY, board->box_at, 1, ST_IN(box_failed),
 				  "tag box: not granted");
-			r = both[k % 2](caller, box_given, board);
+			r = st_both[k % 2](caller, box_given, board);
 			ST_RETURNED(&r, 'b');
 		}
-		r = both[k % 2](caller, box_written, board);
+		r = st_both[k % 2](caller, box_written, board);
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, board->box_at, 2, ST_IN(box_written),
 			  "(granted read-only)");
-		r = both[k % 2](caller, half_failed, board);
+		r = st_both[k % 2](caller, half_failed, board);
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, board->half_at + 1, 2, ST_IN(half_failed),
 			  "(granted read-only)");
 		CHECK_EQ(board->half_at[1], 'h');
-		r = both[k % 2](caller, half_given, board);
+		r = st_both[k % 2](caller, half_given, board);
 		ST_RETURNED(&r, 0);
 		CHECK_EQ(board->half_at[1], 'x');
 		board->half_at[1] = 'h';
@@ -250,7 +247,7 @@ static void memory(struct sthread_policy *caller)
 
 			CHECK_LT(pages, 400);
 			st_limit(caller, STHREAD_LIMIT_MEMORY, pages * PAGE);
-			r = both[k](caller, wide, board);
+			r = st_both[k](caller, wide, board);
 			if (r.end == STHREAD_OVER_LIMIT) {
 				ST_LIMIT(&r, STHREAD_LIMIT_MEMORY);
 				CHECK_EQ(refused + given, 0);

@@ -12,9 +12,6 @@
 static struct sthread_tag *box;
 static volatile unsigned char *at;
 
-static struct sthread_result (*const both[])(const struct sthread_policy *, st_fn *,
-					     void *) = { st_call, st_run };
-
 /* What all get that have no other argument: the image is older than the tag. */
 struct place {
 	struct sthread_tag *tag;
@@ -84,10 +81,10 @@ static void to_caller(struct sthread_gate *keeper)
 	for (int i = 0; i < 4; i++) {
 		middle = GATE(.name = "middle", .fn = hands_on, .policy = q, .trusted = (void *)at);
 		p = gate_policy(middle);
-		r = both[i % 2](p, gets_on, (void *)at);
+		r = st_both[i % 2](p, gets_on, (void *)at);
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at + 1, 2, ST_IN(gets_on),
 			  "(granted read-only)");
-		r = both[i % 2](p, gets_on_reads, (void *)(BOX - 1));
+		r = st_both[i % 2](p, gets_on_reads, (void *)(BOX - 1));
 		ST_RETURNED(&r, 'b');
 		sthread_policy_destroy(p);
 		sthread_gate_destroy(middle);
@@ -158,10 +155,10 @@ static void to_children(struct sthread_gate *keeper)
 	struct sthread_policy *p = gate_policy(keeper);
 
 	for (int i = 0; i < 2; i++) {
-		struct sthread_result r = both[i](p, makes, (void *)at);
+		struct sthread_result r = st_both[i](p, makes, (void *)at);
 
 		ST_RETURNED(&r, 0);
-		r = both[i](p, makes_too_early, box);
+		r = st_both[i](p, makes_too_early, box);
 		ST_RETURNED(&r, 0);
 	}
 	CHECK_EQ(at[0], 'b');

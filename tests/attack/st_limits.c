@@ -3,7 +3,6 @@
  * Limits hold, and hold exactly: CPU time ends what computes, wherever it does, and not what waits; private memory
  * counts tables, copies, and what was unmapped until it is free.  World: host; ST_FN: inside.
  */
-#include <cpuid.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -22,21 +21,6 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-/* An emulated processor is ten times slower. */
-static uint64_t slow(void)
-{
-	unsigned a, b, c, d;
-
-	__cpuid(0x40000000, a, b, c, d);
-	return b == 0x54474354 ? 10 : 1; /* "TCGT" */
-}
-
-/* How much later than its limit a run may end. */
-static uint64_t late(void)
-{
-	return 2000 * MS * slow();
 }
 
 /* ---- CPU time ---- */
@@ -119,7 +103,7 @@ static void cpu_time(void)
 		{ takes_random, "takes_random" },     { naps, "naps" },
 	};
 	struct sthread_policy *p = st_policy();
-	const uint64_t limit = 60 * MS * slow();
+	const uint64_t limit = 60 * MS * st_slow();
 
 	st_limit(p, STHREAD_LIMIT_CPU_NS, limit);
 	for (unsigned i = 0; i < 2 * sizeof(attack) / sizeof(attack[0]); i++) {
@@ -134,9 +118,9 @@ static void cpu_time(void)
 		CHECK_HAS(st_words(&r), "CPU time");
 		CHECK_GE((uint64_t)r.value, limit);
 		CHECK_LE((uint64_t)r.value, took);
-		CHECK_LE((uint64_t)r.value, limit + late());
+		CHECK_LE((uint64_t)r.value, limit + st_late());
 		if (attack[i / 2].fn != naps)
-			CHECK_LE(took, limit + late());
+			CHECK_LE(took, limit + st_late());
 		st_others_live();
 	}
 	/* The twins: less of it, and waiting for longer than the limit. */
@@ -166,7 +150,7 @@ static void first_of_two(void)
 	r = st_call(p, computes, (void *)UINTPTR_MAX);
 	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 	CHECK_GE((uint64_t)r.value, 20 * MS);
-	CHECK_LE((uint64_t)r.value, 20 * MS + late());
+	CHECK_LE((uint64_t)r.value, 20 * MS + st_late());
 	r = st_call(p, waits, (void *)(999 * MS));
 	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 	sthread_policy_destroy(p);

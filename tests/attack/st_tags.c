@@ -47,14 +47,10 @@ static struct sthread_policy *grants(struct sthread_tag *t, unsigned rights)
 	return p;
 }
 
-typedef struct sthread_result run_fn(const struct sthread_policy *, st_fn *, void *);
-/* Lanes are this thread's, and the pool's: those of sthread_call() and of sthread_create(). */
-static run_fn *const both[] = { st_call, st_run };
-
 static void reads_as(const struct sthread_policy *p, const void *at, unsigned char value)
 {
 	for (int i = 0; i < 2; i++) {
-		struct sthread_result r = both[i](p, reads, (void *)(uintptr_t)at);
+		struct sthread_result r = st_both[i](p, reads, (void *)(uintptr_t)at);
 
 		ST_RETURNED(&r, value);
 	}
@@ -66,7 +62,7 @@ static void may_write(const struct sthread_policy *p, unsigned char *at)
 		struct sthread_result r;
 
 		*at = 0;
-		r = both[i](p, writes, at);
+		r = st_both[i](p, writes, at);
 		ST_RETURNED(&r, 0);
 		CHECK_EQ(*at, 'W');
 	}
@@ -75,7 +71,7 @@ static void may_write(const struct sthread_policy *p, unsigned char *at)
 static void no_read(const struct sthread_policy *p, const void *at, const char *text)
 {
 	for (int i = 0; i < 2; i++) {
-		struct sthread_result r = both[i](p, reads, (void *)(uintptr_t)at);
+		struct sthread_result r = st_both[i](p, reads, (void *)(uintptr_t)at);
 
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, 1, ST_IN(reads), text);
 		CHECK_EQ(r.error & 1, 0);
@@ -88,7 +84,7 @@ static void no_write(const struct sthread_policy *p, unsigned char *at, bool pre
 	unsigned char was = present ? *at : 0;
 
 	for (int i = 0; i < 2; i++) {
-		struct sthread_result r = both[i](p, writes, at);
+		struct sthread_result r = st_both[i](p, writes, at);
 
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, at, 2, ST_IN(writes), text);
 		CHECK_EQ(r.error & 1, present);
