@@ -307,7 +307,6 @@ void nest_end(struct lane *l)
 	l->spent = 0;
 	if (!n)
 		return;
-	nest_gates_close(n);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			(void)!sthread_kill(n->child[i].st);
