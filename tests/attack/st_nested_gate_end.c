@@ -108,7 +108,7 @@ static void outlived(void)
 	}
 	board->kind = STHREAD_GATE_RECYCLED;
 	board->go = 4;
-	st_limit(p, STHREAD_LIMIT_WALL_NS, 300 * MS);
+	st_limit(p, STHREAD_LIMIT_WALL_NS, 2000 * MS);
 	r = st_call(p, has_called_gate, board);
 	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 	still();
