@@ -309,7 +309,6 @@ void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS])
 
 	if (!n)
 		return;
-	nest_gates_close(n);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			(void)!sthread_kill(n->child[i].st);

@@ -99,8 +99,7 @@ long nest_gate_destroy(struct lane *l, uint64_t handle);
 struct nest_gate *nest_gate_find(const struct lane *l, uint64_t handle);
 bool nest_gate_own(const struct lane *l, const struct sthread_gate *g);
 long nest_gate_named(const struct lane *l, const char *name); /* the handle, or -ENOENT */
-/* The run ends: no call of its gates begins; then, when nothing beneath it runs, they go. */
-void nest_gates_close(struct nest *n);
+/* The run ends, and nothing beneath it runs any more. */
 void nest_gates_end(struct lane *l, struct nest *n);
 /* nest.lock held.  True: there was one that may have held it. */
 bool nest_gates_revoke(struct nest *n, uint64_t file);

@@ -102,16 +102,6 @@ long nest_gate_destroy(struct lane *l, uint64_t handle)
 	return 0;
 }
 
-void nest_gates_close(struct nest *n)
-{
-	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
-		struct lane *kept = n->gate[i].gate ? gate_close(n->gate[i].gate) : NULL;
-
-		if (kept)
-			gate_lane_back(kept);
-	}
-}
-
 void nest_gates_end(struct lane *l, struct nest *n)
 {
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
