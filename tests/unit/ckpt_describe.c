@@ -38,7 +38,6 @@ static const struct {
 	{ CKPT_NO_EXCLUDED, 0, true, false, NULL, "memory that the image leaves out: not granted" },
 	{ CKPT_NO_EXCLUDED, 0, false, true, NULL, "memory that the image leaves out, data of /lib/x.so + 0x151010: not granted" },
 	{ CKPT_NO_USER, 0, false, false, "[vsyscall]", "the kernel's [vsyscall]: not granted" },
-	{ CKPT_NO_FORK, 0, true, false, NULL, "nothing mapped there" },
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
@@ -84,7 +83,7 @@ static void says(uint64_t at, const char *words)
 static void later(void)
 {
 	char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct ckpt_region *r = (struct ckpt_region *)c.plan.regions.items + CASES - 1;
+	struct ckpt_region *r;
 	const char *words = "memory the master mapped after the checkpoint (/memfd:later): not granted";
 	int fd = memfd_create("later", MFD_CLOEXEC);
 
@@ -94,9 +93,9 @@ static void later(void)
 	says((uintptr_t)p, "memory the master mapped after the checkpoint: not granted");
 	CHECK(mmap(p, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) == p);
 	says((uintptr_t)p, words);
-	/* The last region is of the kind CKPT_NO_FORK. */
-	r->start = (uintptr_t)p;
-	r->end = r->start + PAGE;
+	r = scratch_push(&c.plan.regions, sizeof(*r));
+	CHECK(r);
+	*r = (struct ckpt_region){ .start = (uintptr_t)p, .end = (uintptr_t)p + PAGE, .kind = CKPT_NO_FORK };
 	says((uintptr_t)p, words);
 	CHECK_EQ(madvise(p, PAGE, MADV_DONTFORK), 0);
 	says((uintptr_t)p, "memory marked MADV_DONTFORK: not granted");
@@ -107,12 +106,12 @@ static void later(void)
 
 int main(void)
 {
+	static struct fake_extent all = { .at = AT(0), .len = AT(CASES) - AT(0), .prot = DUNE_READ };
 	struct dune_vm *vm = fake_vm(1UL << 20);
 
 	c.vm = vm;
 	c.space = &vm->space;
-	vm->space.extents = calloc(1, sizeof(*vm->space.extents));
-	vm->space.extents[0] = (struct fake_extent){ .at = AT(0), .len = AT(CASES) - AT(0), .prot = DUNE_READ };
+	vm->space.extents = &all;
 	vm->space.count = 1;
 	c.reserved = (struct ckpt_range){ 0x700000000000, 16 * PAGE };
 	plan();
