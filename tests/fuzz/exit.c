@@ -213,16 +213,18 @@ static int honest_fault(struct fake_cpu *c, const struct dune_frame *f)
 	struct pt pt = { running->pt.root, &r0_ops, c->mon };
 	struct mon_vcpu *v = c->mon;
 	dune_gva_t at = dune_gva(address() & ~(DUNE_PAGE_SIZE - 1));
-	struct dune_leaf leaf;
+	struct dune_leaf leaf = { .page = vm->zero_page };
 	uint64_t page;
 
 	if (!v->npages || v->ntables < PT_LEVELS || v->nlog + 4 > MON_LOG)
 		return fake_leave_monitor(c, f, MON_EXIT_REFILL);
-	if (!pt_lookup(&pt, at, &leaf) && leaf.prot & DUNE_WRITE)
+	if (!pt_lookup(&pt, at, &leaf) &&
+	    (leaf.prot & (DUNE_READ | DUNE_COW | DUNE_OWNED)) != (DUNE_READ | DUNE_COW))
 		return -1;
 	page = v->pages[--v->npages];
 	CHECK_OK(pt_replace(&pt, at, dune_gpa(page), DUNE_READ | DUNE_WRITE | DUNE_OWNED));
-	v->log[v->nlog++] = (struct mon_private){ at.v, page, vm->zero_page.v };
+	memcpy(fake_physical(page), fake_physical(leaf.page.v), DUNE_PAGE_SIZE);
+	v->log[v->nlog++] = (struct mon_private){ at.v, page, leaf.page.v };
 	return -1;
 }
 

@@ -6,6 +6,7 @@
  * A gate runs here: what it finds is the caller's message as it was, whatever the caller's memory is by then.  What is
  * lent comes back, no policy made inside gives what its maker has not, and no right or reference is left over.
  */
+#include <asm/unistd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -35,6 +36,7 @@ static unsigned nseen, depth, children, served;
 static int fd[FDS];
 
 static void step(struct lane *l);
+static void no_wider(const struct lane *l, const struct policy *v);
 
 /* ---- what the library has elsewhere ---- */
 
@@ -111,6 +113,12 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	struct sthread *st;
 
 	CHECK(creator == &lane[depth] && value);
+	no_wider(creator, value);
+	for (unsigned i = 0; i < value->n; i++) {
+		const struct fd_entry *e = fdtab_find(&creator->ctx.fds, value->grant[i].number);
+
+		CHECK(e && e->obj == value->grant[i].obj && !(value->grant[i].rights & ~e->rights));
+	}
 	if ((uintptr_t)arg % 8 == 7) {
 		policy_put(value);
 		return -EAGAIN;
@@ -280,7 +288,7 @@ static void step(struct lane *l)
 		memcpy(fake_host(FAKE_DATA + at % (16 * PAGE - 8)), &v, at % PAGE > PAGE - 8 ? 1 : 8);
 		return;
 	}
-	f.rax = HOSTCALL_RETURN + 2 + op % (HOSTCALLS_END - HOSTCALL_RETURN);
+	f.rax = op >= 228 ? __NR_close : HOSTCALL_RETURN + 2 + op % (HOSTCALLS_END - HOSTCALL_RETURN);
 	f.rdi = argument();
 	f.rsi = argument();
 	f.rdx = argument();

@@ -24,6 +24,7 @@ static struct pt_ops charged;
 static const struct pt_ops *plain;
 static dune_gpa_t zero;
 static uint64_t cow, demand, spurious;
+static uint64_t last; /* address */
 
 /* What the decisions of one trap did. */
 static struct {
@@ -160,11 +161,16 @@ static void compare(const struct seen *before, bool write)
 
 /* ---- steps ---- */
 
+/* Often where the last one was, or beside it. */
 static uint64_t somewhere(void)
 {
 	unsigned i = (unsigned)take(&in, 1);
 
-	return i < 2 * WINDOW ? BASE + i / 2 * PAGE + i % 2 * 8 : DUNE_USER_END - (i & 1) * PAGE + (i > 250) * PAGE;
+	if (i < WINDOW)
+		return last = BASE + i * PAGE;
+	if (i > 250)
+		return DUNE_USER_END - (i & 1) * PAGE + (i > 253) * PAGE + 8;
+	return last += (i & 16 && last < BASE + (WINDOW - 1) * PAGE) * PAGE;
 }
 
 static struct mon_env environment(unsigned around)
@@ -258,7 +264,7 @@ static void regions(void)
 static void edit(unsigned op)
 {
 	struct pt pt = environment(4).pt;
-	uint64_t at = BASE + take(&in, 1) % WINDOW * PAGE;
+	uint64_t at = somewhere() & ~(PAGE - 1);
 	size_t len = PAGE * (1 + (op >> 4 & 7));
 	static const unsigned prots[] = { R, R | W, 0, R | DUNE_COW };
 
@@ -284,6 +290,7 @@ static void begin(void)
 	uint64_t pages;
 
 	mem_tree_new(&source);
+	last = BASE;
 	zero = dune_gpa(0x7000);
 	for (unsigned i = 0; i < 40; i++) {
 		unsigned v = i % 5;

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Which pages are found, how they are read and given arena memory. World: host. */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "checkpoint/peek.h"
 #include "checkpoint/runs.h"
@@ -74,6 +79,34 @@ static void peek(void)
 	munmap(f, 4 * PAGE);
 	munmap(p, 8 * PAGE);
 	munmap(buf, 8 * PAGE);
+}
+
+/* Where a filter of system calls denies process_vm_readv(): the file.  For good, in this process. */
+static void peek_by_file(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_process_vm_readv, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { sizeof(filter) / sizeof(filter[0]), filter };
+	char *p = map(3, PROT_READ | PROT_WRITE), *f = map_file(PAGE + 100, 4),
+	     *buf = map(4, PROT_READ | PROT_WRITE);
+
+	CHECK_OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	CHECK_OK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
+	memset(p, 0x33, 3 * PAGE);
+	munmap(p + 2 * PAGE, PAGE);
+	CHECK(ckpt_peek((uintptr_t)p + 10, buf, 2 * PAGE - 10));
+	CHECK_MEM(buf, p + 10, 2 * PAGE - 10);
+	CHECK(!ckpt_peek((uintptr_t)p + 10, buf, 2 * PAGE));
+	CHECK_EQ(ckpt_peek_pages((uintptr_t)p, buf, 3), 2);
+	CHECK_EQ(ckpt_peek_pages((uintptr_t)f, buf, 4), 2);
+	CHECK(!ckpt_peek(0, buf, 1));
+	munmap(f, 4 * PAGE);
+	munmap(p, 2 * PAGE);
+	munmap(buf, 4 * PAGE);
 }
 
 static void pagemap(void)
@@ -327,5 +360,6 @@ int main(void)
 	pagemap();
 	find_and_copy();
 	allocation();
+	peek_by_file();
 	return TEST_PASSED;
 }
