@@ -144,7 +144,10 @@ DUNE_API void dune_vm_free(struct dune_space *space);
 DUNE_MUST DUNE_API int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len, unsigned prot);
 DUNE_MUST DUNE_API int dune_vm_mprotect(struct dune_space *s, dune_gva_t at, size_t len, unsigned prot); /* holes are skipped */
 DUNE_MUST DUNE_API int dune_vm_unmap(struct dune_space *s, dune_gva_t at, size_t len);                   /* holes are skipped */
-/* Of a clone: what its source has there again, as if it had not been touched.  After -ENOMEM: a beginning of it.  -EINVAL also: not a clone. */
+/*
+ * Of a clone: what its source has there again, as if it had not been touched.  -EINVAL also: not a clone.  -ENOMEM: done
+ * for a beginning of it.
+ */
 DUNE_MUST DUNE_API int dune_vm_restore(struct dune_space *s, dune_gva_t at, size_t len);
 DUNE_MUST DUNE_API int dune_vm_sync(struct dune_space *s);
 /* -ENOENT where nothing is mapped. */

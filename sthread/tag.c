@@ -232,15 +232,20 @@ bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len)
 			  error & 16   ? " (never executable)" :
 			  error & 2    ? " (granted read-only)" :
 					 "";
-	const struct sthread_tag *t;
+	const struct sthread_tag *t, *data;
 	bool in;
 
 	lock();
 	t = tagged_find(at);
-	in = t || at - area.base < area.len;
-	if (in && !t)
+	/* A page of the image is copied when it is written to: this one was not the image's. */
+	data = !t && (error & 3) == 3 ? data_find(at, at + 1) : NULL;
+	in = t || data || at - area.base < area.len;
+	if (in && !t && !data)
 		t = tag_find(at);
-	if (t && !(error & 1))
+	if (data)
+		snprintf(buf, len, "live %s + 0x%llx%s", data->name,
+			 (unsigned long long)(at - data->start), why);
+	else if (t && !(error & 1))
 		snprintf(buf, len, "%s %s%s", kind_of(t), t->name, why);
 	else if (t)
 		snprintf(buf, len, "%s %s + 0x%llx%s", kind_of(t), t->name,

@@ -106,6 +106,8 @@ const struct sthread_tag *tagged_find(uint64_t at);
  * is what must stay a compartment's own; -ENOMEM.
  */
 int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out);
+/* The one, of those that were granted ever, that has all of [at, end); NULL.  tags.lock held. */
+struct sthread_tag *data_find(uint64_t at, uint64_t end);
 /* These are gone; keep: what handles there are stays.  tags.lock held. */
 void data_forget(bool keep);
 

@@ -129,8 +129,7 @@ static bool find(struct search *s)
 	       again.stop == s->stop;
 }
 
-/* tags.lock held. */
-static struct sthread_tag *known(uint64_t at, uint64_t end)
+struct sthread_tag *data_find(uint64_t at, uint64_t end)
 {
 	for (size_t i = 0; i < nsegments; i++)
 		if (at >= segments[i]->start && end <= segments[i]->start + segments[i]->len)
@@ -179,15 +178,15 @@ int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 	if (!process.ckpt || __builtin_add_overflow(at, len, &s.end) || is_ours(&s))
 		return -EINVAL;
 	pthread_mutex_lock(&tags.lock);
-	t = known(at, s.end);
+	t = data_find(at, s.end);
 	if (!t) {
 		pthread_mutex_unlock(&tags.lock);
 		if (!find(&s))
 			return -EINVAL;
 		pthread_mutex_lock(&tags.lock);
-		if (!known(at, s.end)) /* nobody else was faster */
+		if (!data_find(at, s.end)) /* nobody else was faster */
 			err = add(&s);
-		t = known(at, s.end);
+		t = data_find(at, s.end);
 	}
 	if (!err)
 		t->users++;

@@ -89,7 +89,8 @@ static void rights(page *p)
 		p[1][0] = 'x';
 		sees(r_, p[1], 'x');
 		r = st_call(r_, writes, p[1]);
-		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, (uintptr_t)p[1], 2, ST_IN(writes), NULL);
+		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, (uintptr_t)p[1], 2, ST_IN(writes),
+			  "live data of the program + 0x");
 		CHECK_EQ(p[1][0], 'x');
 
 		r = st_call(w, writes, p[1]);

@@ -6,7 +6,7 @@
  */
 #include <sys/mman.h>
 
-#include "tests/st.h"
+#include "tests/st_tag.h"
 
 #define PAGE 4096UL
 
@@ -27,24 +27,6 @@ ST_FN(jumps)
 {
 	((void (*)(void))(uintptr_t)arg)();
 	return NULL;
-}
-
-static struct sthread_tag *tag(const char *name, size_t max)
-{
-	struct sthread_tag *t;
-
-	CHECK_OK(sthread_tag_create(&t, name, max));
-	return t;
-}
-
-/* Where it is: the first thing that a policy with it maps. */
-static struct sthread_policy *grants(struct sthread_tag *t, unsigned rights)
-{
-	struct sthread_policy *p = st_policy();
-
-	if (t)
-		CHECK_OK(sthread_policy_tag(p, t, rights));
-	return p;
 }
 
 static void reads_as(const struct sthread_policy *p, const void *at, unsigned char value)

@@ -8,25 +8,9 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "tests/st.h"
+#include "tests/st_tag.h"
 
 #define MIB (1UL << 20)
-
-static struct sthread_tag *tag(const char *name, size_t max)
-{
-	struct sthread_tag *t;
-
-	CHECK_OK(sthread_tag_create(&t, name, max));
-	return t;
-}
-
-static struct sthread_policy *grants(struct sthread_tag *t, unsigned rights)
-{
-	struct sthread_policy *p = st_policy();
-
-	CHECK_OK(sthread_policy_tag(p, t, rights));
-	return p;
-}
 
 static uint64_t bytes_used(void)
 {

@@ -9,26 +9,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "tests/st.h"
+#include "tests/st_tag.h"
 
 #define PAGE 4096UL
 #define GIB  (1UL << 30)
-
-static struct sthread_tag *tag(const char *name, size_t max)
-{
-	struct sthread_tag *t;
-
-	CHECK_OK(sthread_tag_create(&t, name, max));
-	return t;
-}
-
-static struct sthread_policy *grants(struct sthread_tag *t, unsigned rights)
-{
-	struct sthread_policy *p = st_policy();
-
-	CHECK_OK(sthread_policy_tag(p, t, rights));
-	return p;
-}
 
 static struct sthread_stats stats(void)
 {

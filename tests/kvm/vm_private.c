@@ -81,6 +81,56 @@ static void resets(struct dune_space *t, size_t keep)
 	dune_vm_free(s);
 }
 
+/* What a clone has changed it has again as its source does: copied, mapped over, unmapped; and nothing is left over. */
+static void restores(struct dune_space *t)
+{
+	const struct dune_private *list;
+	struct dune_space *s, *u;
+	struct dune_leaf leaf;
+	dune_gpa_t page;
+	size_t before;
+
+	CHECK_OK(dune_vm_clone(t, &s));
+	guest_furnish(s);
+	CHECK_OK(dune_page_alloc(guest_vm, &page));
+	*(uint64_t *)dune_page_host(guest_vm, page) = 0x11fe;
+	CHECK_OK(dune_vm_make_private(s, dune_gva(BASE + 4096)));
+	CHECK_OK(dune_vm_restore(s, dune_gva(BASE), PAGES * 4096));
+	before = dune_space_pages(s);
+	for (int round = 0; round < 3; round++) {
+		CHECK_EQ(guest_call(c, s, guest_r_touch, BASE, BASE + 3 * 4096), BASE + 3 * 4096);
+		CHECK_EQ(guest_read(c, s, BASE + 4096), BASE + 4096);
+		CHECK_OK(dune_vm_unmap(s, dune_gva(BASE + 4096), 2 * 4096));
+		guest_read_fault(c, s, BASE + 4096, PF_ABSENT_READ);
+		CHECK_OK(dune_vm_map(s, dune_gva(BASE + 4096), page, 4096, RW));
+		CHECK_EQ(guest_read(c, s, BASE + 4096), 0x11fe);
+		CHECK_EQ(dune_space_private(s, &list), 1);
+		CHECK_EQ(list[0].at.v, BASE);
+		CHECK_OK(dune_vm_restore(s, dune_gva(BASE), PAGES * 4096));
+		CHECK_EQ(dune_space_private(s, &list), 0);
+		for (unsigned i = 0; i < PAGES; i++)
+			CHECK_EQ(guest_read(c, s, BASE + i * 4096 + 8 * i), 0xc0de00 + i);
+		CHECK_OK(dune_vm_sync(s));
+		CHECK_EQ(dune_space_pages(s), before);
+		CHECK_EQ(*(uint64_t *)dune_page_host(guest_vm, page), 0x11fe);
+	}
+	/* Where the source has nothing, nothing. */
+	CHECK_OK(dune_vm_map(s, dune_gva(DEMAND), page, 4096, RW));
+	CHECK_EQ(guest_read(c, s, DEMAND), 0x11fe);
+	CHECK_OK(dune_vm_restore(s, dune_gva(DEMAND), 4096));
+	CHECK_ERR(dune_vm_lookup(s, dune_gva(DEMAND), &leaf), -ENOENT);
+	guest_read_fault(c, s, DEMAND, PF_ABSENT_READ);
+	CHECK_ERR(dune_vm_restore(s, dune_gva(BASE + 8), 4096), -EINVAL);
+	CHECK_ERR(dune_vm_restore(s, dune_gva(BASE), 4095), -EINVAL);
+	CHECK_ERR(dune_vm_restore(s, dune_gva(DUNE_USER_END), 4096), -EINVAL);
+	CHECK_ERR(dune_vm_restore(t, dune_gva(BASE), 4096), -EBUSY);
+	CHECK_OK(dune_space_create(guest_vm, &u));
+	CHECK_ERR(dune_vm_restore(u, dune_gva(BASE), 4096), -EINVAL); /* no clone */
+	dune_vm_free(u);
+	dune_vm_free(s);
+	dune_page_put(guest_vm, page);
+}
+
 static void limits(struct dune_space *t)
 {
 	struct dune_frame f =
@@ -286,6 +336,9 @@ int main(void)
 	resets(t, 1);
 	resets(t, PAGES);
 	resets(t, 2 * PAGES);
+	CHECK_EQ(guest_pages_used(), used);
+	NOTE("restores");
+	restores(t);
 	CHECK_EQ(guest_pages_used(), used);
 	NOTE("limits");
 	limits(t);
