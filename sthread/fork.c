@@ -34,6 +34,19 @@ static void after_fork_parent(void)
 }
 
 /*
+ * Tags and arena were not inherited, and an earlier handler of the program may have mapped something
+ * there by now: only what lies around them is ours.
+ */
+static void unreserve(void)
+{
+	uint64_t start = (uint64_t)process.reserved, end = start + process.reserved_len;
+
+	if (ALIGN_HUGE(start) > start)
+		munmap(process.reserved, ALIGN_HUGE(start) - start);
+	munmap((void *)process.area_start, end - process.area_start);
+}
+
+/*
  * The child has no VM: what refers to it is closed and forgotten.  What compartments the parent
  * runs is its own.
  */
@@ -54,7 +67,7 @@ static void after_fork_child(void)
 		return;
 	dune_vm_forked(process.vm);
 	sys_fini();
-	munmap(process.reserved, process.reserved_len);
+	unreserve();
 	sigaction(process.signal, &process.signal_before, NULL);
 	process.signal = 0;
 	process.reserved = NULL;

@@ -49,6 +49,8 @@
 #define KEEP_SPACE	     (KEEP_PAGES + 96)
 #define HOT_PAGES	     8
 
+#define ALIGN_HUGE(x)	     (((x) + (2UL << 20) - 1) & ~((2UL << 20) - 1))
+
 enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL, STOP_CPU };
 
 /* What a run did with a gate that its policy grants. */
