@@ -84,8 +84,21 @@ int forks_watch(void)
 {
 	static bool done;
 
-	if (!done && pthread_atfork(before_fork, after_fork_parent, after_fork_child))
+	if (done)
+		return 0;
+	heap_start();
+	if (pthread_atfork(before_fork, after_fork_parent, after_fork_child))
 		return -ENOMEM;
 	done = true;
 	return 0;
+}
+
+/*
+ * Handlers that come later take their locks before ours, and have the child after us: so those of
+ * the program may hold what calls of the library are made under.  jemalloc's lock is one that is
+ * taken under ours, so its handlers come first.
+ */
+__attribute__((constructor(101))) static void watch_forks(void)
+{
+	(void)!forks_watch();
 }

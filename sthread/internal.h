@@ -195,7 +195,7 @@ bool process_enter_locked(void);	/* the same, of nothing in particular; process.
 void process_leave(void);
 
 /* fork.c */
-int forks_watch(void); /* once per process.  -ENOMEM */
+int forks_watch(void); /* once per process, when it is loaded, or in sthread_init().  -ENOMEM */
 
 /* lane.c */
 void lane_discard(struct lane *l); /* it cannot be used again */

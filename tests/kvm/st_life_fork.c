@@ -165,6 +165,53 @@ static void is_still_mapped(void)
 	CHECK(!munmap(mapped_first, MAPPED_FIRST));
 }
 
+/* A lock of the program's, held over a fork, and by those who make calls. */
+static pthread_mutex_t ours = PTHREAD_MUTEX_INITIALIZER;
+
+static void locks(void)
+{
+	pthread_mutex_lock(&ours);
+}
+
+static void unlocks(void)
+{
+	pthread_mutex_unlock(&ours);
+}
+
+static void *calls_locked(void *arg)
+{
+	struct sthread_stats s;
+
+	while (!atomic_load(&over)) {
+		locks();
+		CHECK_OK(sthread_stats(&s));
+		unlocks();
+	}
+	return arg;
+}
+
+static void while_locked(void)
+{
+	pthread_t t = life_thread(calls_locked, NULL);
+
+	NOTE("while a call is made with a lock that the program's own handlers take");
+	alarm(20);
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			locks();
+			unlocks();
+			_exit(TEST_PASSED);
+		}
+		ended_well(pid);
+	}
+	alarm(0);
+	atomic_store(&over, true);
+	life_join(t);
+	atomic_store(&over, false);
+}
+
 /* Handles of policies are its own, whatever the parent's threads were doing with them. */
 static struct sthread_policy *changing;
 
@@ -274,6 +321,7 @@ int main(int argc, char **argv)
 		return life_kvm_fds() || life_fds_named("pipe:") > 3 ? TEST_FAILED : TEST_PASSED;
 	}
 	CHECK(!pthread_atfork(NULL, NULL, maps_first));
+	CHECK(!pthread_atfork(locks, unlocks, unlocks));
 	st_init();
 	p = st_policy();
 	CHECK(!pipe2(fd, O_CLOEXEC));
@@ -297,6 +345,7 @@ int main(int argc, char **argv)
 	life_join(t[0]);
 	life_join(t[1]);
 	atomic_store(&over, false);
+	while_locked();
 	changing = p;
 	while_it_changes();
 	st_others_live();
