@@ -34,6 +34,19 @@ static void after_fork_parent(void)
 }
 
 /*
+ * Tags and arena were not inherited, and an earlier handler of the program may have mapped something
+ * there by now: only what lies around them is ours.
+ */
+static void unreserve(void)
+{
+	uint64_t start = (uint64_t)process.reserved, end = start + process.reserved_len;
+
+	if (ALIGN_HUGE(start) > start)
+		munmap(process.reserved, ALIGN_HUGE(start) - start);
+	munmap((void *)process.area_start, end - process.area_start);
+}
+
+/*
  * The child has no VM: what refers to it is closed and forgotten.  What compartments the parent
  * runs is its own.
  */
@@ -54,7 +67,7 @@ static void after_fork_child(void)
 		return;
 	dune_vm_forked(process.vm);
 	sys_fini();
-	munmap(process.reserved, process.reserved_len);
+	unreserve();
 	sigaction(process.signal, &process.signal_before, NULL);
 	process.signal = 0;
 	process.reserved = NULL;
@@ -71,8 +84,21 @@ int forks_watch(void)
 {
 	static bool done;
 
-	if (!done && pthread_atfork(before_fork, after_fork_parent, after_fork_child))
+	if (done)
+		return 0;
+	heap_start();
+	if (pthread_atfork(before_fork, after_fork_parent, after_fork_child))
 		return -ENOMEM;
 	done = true;
 	return 0;
+}
+
+/*
+ * Handlers that come later take their locks before ours, and have the child after us: so those of
+ * the program may hold what calls of the library are made under.  jemalloc's lock is one that is
+ * taken under ours, so its handlers come first.
+ */
+__attribute__((constructor(101))) static void watch_forks(void)
+{
+	(void)!forks_watch();
 }

@@ -54,6 +54,8 @@
 #define KEEP_TAG_TABLES	     4096
 #define HOT_PAGES	     8
 
+#define ALIGN_HUGE(x)	     (((x) + (2UL << 20) - 1) & ~((2UL << 20) - 1))
+
 enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL, STOP_CPU };
 
 /* What a run did with a gate that its policy grants. */
@@ -204,7 +206,7 @@ bool process_enter_locked(void);	/* the same, of nothing in particular; process.
 void process_leave(void);
 
 /* fork.c */
-int forks_watch(void); /* once per process.  -ENOMEM */
+int forks_watch(void); /* once per process, when it is loaded, or in sthread_init().  -ENOMEM */
 
 /* lane.c */
 void lane_discard(struct lane *l); /* it cannot be used again */

@@ -22,8 +22,6 @@
 #define SPARE_DESCRIPTORS 12
 #define PF_EXITING	  0x4u /* of the kernel, in /proc/PID/stat */
 
-#define ALIGN_HUGE(x)	  (((x) + (2UL << 20) - 1) & ~((2UL << 20) - 1))
-
 struct process process = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.quiet = PTHREAD_COND_INITIALIZER,

@@ -142,6 +142,8 @@ long tag_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
 
 /* ---- tag_heap.c: all by whoever has entered the tag ---- */
 
+/* The allocator is there from now on. */
+void heap_start(void);
 /* errno is left alone; NULL: no room. */
 void *heap_alloc(struct sthread_tag *t, size_t size);
 /* Of a live block only: false, and nothing was done, for any other address. */

@@ -62,6 +62,14 @@ ssize_t tag_je_readlink(const char *path, char *buf, size_t len)
 	return -1;
 }
 
+void heap_start(void)
+{
+	const char *version;
+	size_t len = sizeof(version);
+
+	tag_je_mallctl("version", &version, &len, NULL, 0);
+}
+
 /* As jemalloc 5.3 has it in arena_types.h. */
 struct arena_config {
 	extent_hooks_t *hooks;

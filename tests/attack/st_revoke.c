@@ -62,6 +62,7 @@ ST_FN(computes)
 		clock_gettime(CLOCK_MONOTONIC, &t);
 	while ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000 < until);
 	CHECK(read(IT, &c, 1) == -1 && errno == EBADF);
+	CHECK_EQ(read(LATE, &c, 1), 1);
 	return NULL;
 }
 
@@ -71,16 +72,19 @@ ST_FN(waits_for_it)
 
 	says('1');
 	CHECK(read(IT, &c, 1) == -1 && errno == EBADF);
+	CHECK_EQ(read(LATE, &c, 1), 1); /* it is not to have ended when the call returns */
 	return NULL;
 }
 
 ST_FN(polls_it)
 {
 	struct pollfd p = { IT, POLLIN, 0 };
+	char c;
 
 	says('1');
 	CHECK_EQ(poll(&p, 1, -1), 1);
 	CHECK_EQ(p.revents, POLLNVAL);
+	CHECK_EQ(read(LATE, &c, 1), 1);
 	return NULL;
 }
 

@@ -143,6 +143,75 @@ static void child(struct sthread *st, int generations)
 	CHECK_EQ(life_kvm_fds(), 0);
 }
 
+/*
+ * A handler that was there before the library's runs before it in the child, and may map what it likes where the
+ * parent's range is not.
+ */
+static char *mapped_first;
+#define MAPPED_FIRST (64UL << 20)
+
+static void maps_first(void)
+{
+	mapped_first = mmap(NULL, MAPPED_FIRST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (mapped_first != MAP_FAILED)
+		memset(mapped_first, 7, 4096);
+}
+
+static void is_still_mapped(void)
+{
+	CHECK(mapped_first != MAP_FAILED);
+	CHECK_OK(mprotect(mapped_first, MAPPED_FIRST, PROT_READ));
+	CHECK_EQ(mapped_first[4095], 7);
+	CHECK(!munmap(mapped_first, MAPPED_FIRST));
+}
+
+/* A lock of the program's, held over a fork, and by those who make calls. */
+static pthread_mutex_t ours = PTHREAD_MUTEX_INITIALIZER;
+
+static void locks(void)
+{
+	pthread_mutex_lock(&ours);
+}
+
+static void unlocks(void)
+{
+	pthread_mutex_unlock(&ours);
+}
+
+static void *calls_locked(void *arg)
+{
+	struct sthread_stats s;
+
+	while (!atomic_load(&over)) {
+		locks();
+		CHECK_OK(sthread_stats(&s));
+		unlocks();
+	}
+	return arg;
+}
+
+static void while_locked(void)
+{
+	pthread_t t = life_thread(calls_locked, NULL);
+
+	NOTE("while a call is made with a lock that the program's own handlers take");
+	alarm(20);
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			locks();
+			unlocks();
+			_exit(TEST_PASSED);
+		}
+		ended_well(pid);
+	}
+	alarm(0);
+	atomic_store(&over, true);
+	life_join(t);
+	atomic_store(&over, false);
+}
+
 /* Handles of policies are its own, whatever the parent's threads were doing with them. */
 static struct sthread_policy *changing;
 
@@ -177,6 +246,7 @@ static void while_it_changes(void)
 		pid_t pid = fork();
 
 		if (!pid) {
+			is_still_mapped();
 			changes_too();
 			_exit(TEST_PASSED);
 		}
@@ -250,6 +320,8 @@ int main(int argc, char **argv)
 		/* Standard descriptors, and what those who started us had left open. */
 		return life_kvm_fds() || life_fds_named("pipe:") > 3 ? TEST_FAILED : TEST_PASSED;
 	}
+	CHECK(!pthread_atfork(NULL, NULL, maps_first));
+	CHECK(!pthread_atfork(locks, unlocks, unlocks));
 	st_init();
 	p = st_policy();
 	CHECK(!pipe2(fd, O_CLOEXEC));
@@ -273,6 +345,7 @@ int main(int argc, char **argv)
 	life_join(t[0]);
 	life_join(t[1]);
 	atomic_store(&over, false);
+	while_locked();
 	changing = p;
 	while_it_changes();
 	st_others_live();
