@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Instructions that are not for user mode, traps, and hypercalls: they end, at most, the compartment that executes
- * them, and the record says which it was.  World: host; ST_FN: inside.
+ * Instructions that are not for user mode, and traps: they end, at most, the compartment that executes them, and the
+ * record says which it was.  World: host; ST_FN: inside.
  */
 #include "tests/st.h"
 
@@ -75,16 +75,6 @@ INSN(does_vmrun, "vmrun")
 INSN(does_clgi, "clgi")
 INSN(does_rsm, ".byte 0x0f, 0xaa")
 
-/*
- * Hypercalls.  The kernel below may give an error instead of an exception; and on an instruction of the other vendor
- * some hypervisors try to write theirs over it, which text does not let them.
- */
-INSN(does_vmcall, "movl $1, %%eax\n vmcall")
-INSN(does_vmmcall, "movl $1, %%eax\n vmmcall")
-INSN(does_vmcall_kick, "movl $5, %%eax\n xorl %%ebx, %%ebx\n vmcall")
-INSN(does_vmmcall_clock, "movl $9, %%eax\n leaq -256(%%rsp), %%rbx\n vmmcall")
-INSN(does_xen_hypercall, "movl $29, %%eax\n movl $0x40000000, %%ebx\n vmmcall")
-
 /* Traps and arithmetic. */
 INSN(does_int3, "int3")
 INSN(does_int1, ".byte 0xf1")
@@ -120,7 +110,7 @@ struct attack {
 	st_fn *fn;
 	struct st_place in;
 	unsigned kinds; /* of fault, as bits */
-	bool may_pass; /* without effect will do: hypercalls; and exceptions that emulated processors leave out */
+	bool may_pass; /* exceptions that emulated processors leave out */
 };
 #define A(fn, kinds)                                                         \
 	{                                                                    \
@@ -140,10 +130,6 @@ static void attack(const struct attack *a, void *arg)
 		if (a->may_pass && r.end == STHREAD_RETURNED)
 			continue;
 		ST_END(&r, STHREAD_FAULTED);
-		if (a->may_pass && r.fault == STHREAD_FAULT_MEMORY) {
-			ST_FAULTS(&r, STHREAD_FAULT_MEMORY, r.ip, 2, a->in, NULL);
-			continue;
-		}
 		CHECK_MSG(a->kinds >> r.fault & 1, "%s: %s", a->in.name, st_words(&r));
 		if (r.fault == STHREAD_FAULT_MEMORY)
 			ST_FAULTS(&r, r.fault, r.sp, 1, a->in, NULL);
@@ -207,11 +193,6 @@ int main(void)
 		A(does_vmrun, PRIVILEGED),
 		A(does_clgi, PRIVILEGED),
 		A(does_rsm, PRIVILEGED),
-		MAY_PASS(does_vmcall, PRIVILEGED),
-		MAY_PASS(does_vmmcall, PRIVILEGED),
-		MAY_PASS(does_vmcall_kick, PRIVILEGED),
-		MAY_PASS(does_vmmcall_clock, PRIVILEGED),
-		MAY_PASS(does_xen_hypercall, PRIVILEGED),
 		A(does_int3, KINDS(TRAP, TRAP)),
 		A(does_int1, KINDS(TRAP, INSTRUCTION)),
 		A(does_single_step, KINDS(TRAP, TRAP)),

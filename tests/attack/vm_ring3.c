@@ -33,6 +33,9 @@
  * refuses it; the other faults.
  */
 
+/* After a hypercall (rax: SCRATCH) that has run: it gave an error, or a breakpoint says that it did not. */
+#define REFUSED "test %rax, %rax\n js 1f\n int3\n1:"
+
 #define TEXT 0x14000000UL
 #define SCRATCH 0x15000000UL
 #define RING3_TABLE(X) \
@@ -51,8 +54,8 @@
 	X("sysenter", UD | GP, UD | GP, "sysenter") \
 	X("monitor", UD | GP, UD | GP, "monitor") \
 	X("mwait", UD | GP, UD | GP, "mwait") \
-	X("vmcall", GP | RUNS | UD, GP | RUNS | UD, "vmcall") \
-	X("vmmcall", PF | RUNS | UD | GP, PF | RUNS | UD | GP, "vmmcall") \
+	X("vmcall", GP | RUNS | UD, GP | RUNS | UD, "vmcall\n " REFUSED) \
+	X("vmmcall", PF | RUNS | UD | GP, PF | RUNS | UD | GP, "vmmcall\n " REFUSED) \
 	X("vmlaunch", UD | GP, UD | GP, "vmlaunch") \
 	X("vmresume", UD | GP, UD | GP, "vmresume") \
 	X("vmxoff", UD | GP, UD | GP, "vmxoff") \
@@ -115,7 +118,7 @@
 	X("stac", UD | GP, UD | GP, "xor %ecx, %ecx\n xor %edx, %edx\n mov %rdi, %rax\n .byte 0x0f, 0x01, 0xcb") \
 	X("rdpkru", FEATURE, FEATURE, "xor %ecx, %ecx\n xor %edx, %edx\n mov %rdi, %rax\n .byte 0x0f, 0x01, 0xee") \
 	X("wrpkru", FEATURE, FEATURE, "xor %ecx, %ecx\n xor %edx, %edx\n mov %rdi, %rax\n .byte 0x0f, 0x01, 0xef") \
-	X("vmgexit", PF | RUNS | UD | GP, PF | RUNS | UD | GP, ".byte 0xf3, 0x0f, 0x01, 0xd9") \
+	X("vmgexit", PF | RUNS | UD | GP, PF | RUNS | UD | GP, ".byte 0xf3, 0x0f, 0x01, 0xd9\n " REFUSED) \
 	X("tdcall", UD | GP, UD | GP, ".byte 0x66, 0x0f, 0x01, 0xcc") \
 	X("seamcall", UD | GP, UD | GP, ".byte 0x66, 0x0f, 0x01, 0xcf") \
 	X("eretu", UD | GP, UD | GP, ".byte 0xf3, 0x0f, 0x01, 0xca") \
