@@ -486,7 +486,7 @@ static void outlived(void)
 		board->beats = 0;
 		r = how == 2 ? st_run(p, has_beating_child, board) : st_call(p, has_beating_child, board);
 		if (how == 2)
-			ST_END(&r, STHREAD_FAULTED);
+			ST_FAULTS(&r, STHREAD_FAULT_MEMORY, 2, 2, ST_IN(has_beating_child), "null pointer");
 		else
 			ST_RETURNED(&r, how == 1 ? 5 : 6);
 		still();
