@@ -508,6 +508,58 @@ static void outlived(void)
 	sthread_policy_destroy(p);
 }
 
+/* ---- what it has passed its children have not ---- */
+
+/* Inside: the gate "later" is for who has called "first". */
+ST_FN(goes_in_order)
+{
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), -EPERM);
+	CHECK_EQ(gate_ask("first", NULL, 0, NULL, 0), 0);
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), 0);
+	return NULL;
+}
+
+static void makes_one_in_order(void)
+{
+	static const char *const names[] = { "first", "later" };
+	struct sthread_policy *p = fresh();
+	struct sthread_result r;
+
+	for (int i = 0; i < 2; i++) {
+		struct sthread_gate *g;
+
+		CHECK_OK(sthread_gate_find(&g, names[i]));
+		CHECK_OK(sthread_policy_gate(p, g));
+	}
+	CHECK_OK(sthread_call(p, goes_in_order, NULL, &r));
+	CHECK_MSG(r.end == STHREAD_RETURNED && !r.value, "end %d: %s", r.end, r.message);
+}
+
+/* A child that has passed is no help to its maker; a maker that has is none to its child. */
+ST_FN(passes_before_and_after)
+{
+	makes_one_in_order();
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), -EPERM);
+	goes_in_order(NULL);
+	makes_one_in_order();
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), 0);
+	return NULL;
+}
+
+static void order(void)
+{
+	struct sthread_gate *first = GATE(.name = "first", .fn = nothing),
+			    *later = GATE(.name = "later", .fn = nothing, .after = first);
+	struct sthread_policy *p = gate_policy(first);
+
+	CHECK_OK(sthread_policy_gate(p, later));
+	for (int i = 0; i < 2; i++) /* nor does the next run inherit */
+		ST_PASSES(p, passes_before_and_after, NULL);
+	sthread_gate_destroy(first);
+	sthread_gate_destroy(later);
+	sthread_policy_destroy(p);
+}
+
 /* ---- time of children is their maker's ---- */
 
 ST_FN(burns)
@@ -667,6 +719,7 @@ int main(void)
 	right_by_right();
 	handles();
 	outlived();
+	order();
 	time_is_parted();
 	taken_back();
 	exhausted();
