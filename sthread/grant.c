@@ -128,14 +128,25 @@ int grants_merge(struct grants *g, const struct grants *more)
 	return err;
 }
 
+/* Grants that touch are as good as one. */
+static bool within(const struct grant *e, const struct grants *of)
+{
+	uint64_t end = e->start + e->len;
+
+	for (uint64_t at = e->start; at < end;) {
+		const struct grant *in = grants_find(of, at);
+
+		if (!in || in->tag != e->tag || (e->rights & ~in->rights))
+			return false;
+		at = in->start + in->len;
+	}
+	return true;
+}
+
 bool grants_subset(const struct grants *g, const struct grants *of)
 {
-	for (size_t i = 0; i < g->n; i++) {
-		const struct grant *e = &g->list[i], *in = grants_find(of, e->start);
-
-		if (!in || in->tag != e->tag || in->start + in->len < e->start + e->len ||
-		    (e->rights & ~in->rights))
+	for (size_t i = 0; i < g->n; i++)
+		if (!within(&g->list[i], of))
 			return false;
-	}
 	return true;
 }

@@ -36,7 +36,7 @@ const struct grant *grants_find(const struct grants *g, uint64_t at);
 const struct grant *grants_handle(const struct grants *g, uint64_t handle);
 /* Is memory of the tag among them? */
 bool grants_name(const struct grants *g, const struct sthread_tag *t);
-/* Does `of` grant all that g does?  Each range within one of `of`, rights among its rights. */
+/* Does `of` grant all that g does?  Each page, with its rights, of the same tag. */
 bool grants_subset(const struct grants *g, const struct grants *of);
 /* -ENOMEM.  What *to was is not looked at. */
 int grants_copy(struct grants *to, const struct grants *from);
