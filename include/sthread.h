@@ -388,7 +388,7 @@ STHREAD_API void sthread_gate_destroy(struct sthread_gate *gate);
  * Of the call: -ENOENT: not granted to the caller, or destroyed.  -EPERM: not now, by the gate's rules of order.
  * -EFAULT: in is not readable or out not writable for the caller.  -EMSGSIZE: over STHREAD_GATE_MESSAGE.
  * -ELOOP: over STHREAD_GATE_DEPTH.  -EDEADLK: the recycled gate waits for this very call.  -EAGAIN, -ENOMEM: nothing left
- * to run it with.  -EINVAL: not initialised, or NULL.
+ * to run it with.  -EINVAL: not initialised, or NULL, or the gate's policy names tagged memory that is gone.
  */
 STHREAD_MUST STHREAD_API ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_len,
 						   void *out, size_t out_cap);

@@ -155,10 +155,16 @@ int grants_merge(struct grants *g, const struct grants *more)
 
 bool grants_cover(const struct grants *g, const struct grant *e)
 {
-	const struct grant *in = grants_find(g, e->start);
+	uint64_t end = e->start + e->len;
 
-	return in && in->tag == e->tag && in->start + in->len >= e->start + e->len &&
-	       !(e->rights & ~in->rights);
+	for (uint64_t at = e->start; at < end;) {
+		const struct grant *in = grants_find(g, at);
+
+		if (!in || in->tag != e->tag || (e->rights & ~in->rights))
+			return false;
+		at = in->start + in->len;
+	}
+	return true;
 }
 
 bool grants_subset(const struct grants *g, const struct grants *of)

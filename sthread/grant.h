@@ -40,9 +40,9 @@ const struct grant *grants_handle(const struct grants *g, uint64_t handle);
 bool grants_global(const struct grants *g, const char *name);
 /* Is memory of the tag among them? */
 bool grants_name(const struct grants *g, const struct sthread_tag *t);
-/* Does g grant the range of e, with its rights or more? */
+/* Does g grant the range of e, with its rights or more?  Grants that touch are as good as one. */
 bool grants_cover(const struct grants *g, const struct grant *e);
-/* Does `of` grant all that g does?  Each range within one of `of`, rights among its rights. */
+/* Does `of` grant all that g does?  Each page, with its rights, of the same tag. */
 bool grants_subset(const struct grants *g, const struct grants *of);
 /* -ENOMEM.  What *to was is not looked at. */
 int grants_copy(struct grants *to, const struct grants *from);

@@ -216,15 +216,22 @@ static void format_addresses(struct text *t, const struct policy *p)
 
 /* ---- memory ----------------------------------------------------------------------------------------------- */
 
-/* In the order of addresses. */
+/* In the order of addresses; grants that touch, with the same rights, are one line. */
 static void format_memory(struct text *t, const struct policy *p)
 {
-	for (size_t i = 0; i < p->mem.n; i++) {
+	for (size_t i = 0, next; i < p->mem.n; i = next) {
 		const struct grant *g = &p->mem.list[i];
+		uint64_t end = g->start + g->len;
 
+		for (next = i + 1; next < p->mem.n; next++) {
+			const struct grant *more = &p->mem.list[next];
+
+			if (more->start != end || more->tag != g->tag || more->rights != g->rights)
+				break;
+			end += more->len;
+		}
 		add(t, "memory 0x%llx to 0x%llx: read%s (", (unsigned long long)g->start,
-		    (unsigned long long)(g->start + g->len),
-		    g->rights & STHREAD_WRITE ? ", write" : "");
+		    (unsigned long long)end, g->rights & STHREAD_WRITE ? ", write" : "");
 		add_escaped(t, g->tag->name, strlen(g->tag->name));
 		add(t, ")\n");
 	}

@@ -4,8 +4,7 @@
  * record says which it was.  World: host; ST_FN: inside.
  */
 #include "tests/st.h"
-
-#include <cpuid.h>
+#include "tests/st_soft.h"
 
 /* Executes these words.  The twin of all: a nop. */
 #define INSN(fn, text)                                              \
@@ -103,38 +102,130 @@ ST_FN(aligned_with_ac)
 	return NULL;
 }
 
-#define KINDS(a, b) (1u << STHREAD_FAULT_##a | 1u << STHREAD_FAULT_##b)
-#define PRIVILEGED  KINDS(PROTECTION, INSTRUCTION)
+/* How it ends: by an exception (its bit), or without effect. */
+#define V(vector) (1u << (vector))
+#define DE	  V(0)
+#define DB	  V(1)
+#define BP	  V(3)
+#define UD	  V(6)
+#define SS	  V(12)
+#define GP	  V(13)
+#define PF	  V(14)
+#define MF	  V(16)
+#define AC	  V(17)
+#define XM	  V(19)
+#define RUNS	  V(31)
 
-struct attack {
+/*
+ * One outcome on the software KVM, one on hardware virtualization.  There are several where processors differ: those
+ * of one vendor know the other's instructions or do not, and have them for ring 3 or not; QEMU 7.2, the processor of
+ * the emulated machine, takes far returns in ring 3 as accesses of ring 0 (PF), and lacks #AC, SSE exceptions, and
+ * the stack's own.
+ */
+static const struct attack {
 	st_fn *fn;
 	struct st_place in;
-	unsigned kinds; /* of fault, as bits */
-	bool may_pass; /* exceptions that emulated processors leave out */
+	uint32_t soft, hard;
+} attacks[] = {
+#define A(fn, ...) { fn, { __start_st_##fn, __stop_st_##fn, #fn }, __VA_ARGS__ }
+	A(does_nop, RUNS, RUNS),
+	A(does_hlt, GP, GP),
+	A(does_cli, GP, GP),
+	A(does_sti, GP, GP),
+	A(does_in, GP, GP),
+	A(does_out, GP, GP),
+	A(does_out_dx, GP, GP),
+	A(does_outs, GP, GP),
+	A(does_ins, GP, GP),
+	A(does_rdmsr, GP, GP),
+	A(does_wrmsr, GP, GP),
+	A(does_wrmsr_fs, GP, GP),
+	A(does_read_cr0, GP, GP),
+	A(does_read_cr3, GP, GP),
+	A(does_write_cr3, GP, GP),
+	A(does_write_cr4, GP, GP),
+	A(does_read_dr, GP, GP),
+	A(does_write_dr, GP, GP),
+	A(does_lgdt, GP, GP),
+	A(does_lidt, GP, GP),
+	A(does_ltr, GP, GP),
+	A(does_lldt, GP, GP),
+	A(does_lmsw, GP, GP),
+	A(does_clts, GP, GP),
+	A(does_invd, GP, GP),
+	A(does_wbinvd, GP, GP),
+	A(does_invlpg, GP, GP),
+	A(does_swapgs, GP, GP),
+	A(does_sysretq, GP, GP),
+	A(does_load_ss, GP, GP),
+	A(does_load_ds, GP, GP),
+	A(does_xsetbv, GP, GP),
+	A(does_iretq_kernel, GP, GP | PF),
+	A(does_lretq_kernel, GP, GP | PF),
+	A(does_int_0, UD, GP),
+	A(does_int_2, UD, GP),
+	A(does_int_8, UD, GP),
+	A(does_int_14, UD, GP),
+	A(does_int_18, UD, GP),
+	A(does_int_32, UD, GP),
+	A(does_int_80, UD, GP),
+	A(does_int_255, UD, GP),
+	A(does_ud2, UD, UD),
+	A(does_trap, UD, UD),
+	A(does_rsm, UD, UD),
+	A(does_vmxon, UD, UD),
+	A(does_sysenter, UD | GP, UD | GP),
+	A(does_monitor, UD | GP, UD | GP),
+	A(does_vmrun, UD | GP, UD | GP),
+	A(does_clgi, UD | GP, UD | GP),
+	A(does_int3, BP, BP),
+	A(does_int1, DB, DB | UD),
+	A(does_single_step, DB, DB),
+	A(does_divide, DE, DE),
+	A(does_divide_overflow, DE, DE),
+	A(does_simd_error, XM, XM | RUNS),
+	A(does_x87_error, MF, MF),
+	A(does_alignment, AC, AC | RUNS),
+	A(does_stack_not_canonical, SS, SS | GP),
 };
-#define A(fn, kinds)                                                         \
-	{                                                                    \
-		fn, { __start_st_##fn, __stop_st_##fn, #fn }, (kinds), false \
+
+static enum sthread_fault kind_of(unsigned vector)
+{
+	switch (V(vector)) {
+	case DE:
+	case MF:
+	case XM:
+		return STHREAD_FAULT_ARITHMETIC;
+	case DB:
+	case BP:
+		return STHREAD_FAULT_TRAP;
+	case UD:
+		return STHREAD_FAULT_INSTRUCTION;
+	case SS:
+	case GP:
+		return STHREAD_FAULT_PROTECTION;
+	case PF:
+		return STHREAD_FAULT_MEMORY;
+	default:
+		return STHREAD_FAULT_OTHER;
 	}
-#define MAY_PASS(fn, kinds)                                                 \
-	{                                                                   \
-		fn, { __start_st_##fn, __stop_st_##fn, #fn }, (kinds), true \
-	}
+}
 
 static void attack(const struct attack *a, void *arg)
 {
+	uint32_t want = st_soft() ? a->soft : a->hard;
 	struct sthread_result r;
 
 	for (int i = 0; i < 2; i++) {
 		r = i ? st_run(NULL, a->fn, arg) : st_call(NULL, a->fn, arg);
-		if (a->may_pass && r.end == STHREAD_RETURNED)
+		if (want & RUNS && r.end == STHREAD_RETURNED)
 			continue;
 		ST_END(&r, STHREAD_FAULTED);
-		CHECK_MSG(a->kinds >> r.fault & 1, "%s: %s", a->in.name, st_words(&r));
-		if (r.fault == STHREAD_FAULT_MEMORY)
-			ST_FAULTS(&r, r.fault, r.sp, 1, a->in, NULL);
+		CHECK_MSG(r.vector < 31 && want & V(r.vector), "%s: vector %u: %s", a->in.name, r.vector, st_words(&r));
+		if (r.vector != 14)
+			ST_FAULTS(&r, kind_of(r.vector), 0, 0, a->in, NULL);
 		else
-			ST_FAULTS(&r, r.fault, 0, 0, a->in, NULL);
+			ST_FAULTS(&r, STHREAD_FAULT_MEMORY, r.sp, 1, a->in, NULL);
 	}
 	st_others_live();
 }
@@ -142,95 +233,14 @@ static void attack(const struct attack *a, void *arg)
 int main(void)
 {
 	static char nothing[64];
-	const struct attack attacks[] = {
-		A(does_hlt, PRIVILEGED),
-		A(does_cli, PRIVILEGED),
-		A(does_sti, PRIVILEGED),
-		A(does_in, PRIVILEGED),
-		A(does_out, PRIVILEGED),
-		A(does_out_dx, PRIVILEGED),
-		A(does_outs, PRIVILEGED),
-		A(does_ins, PRIVILEGED),
-		A(does_rdmsr, PRIVILEGED),
-		A(does_wrmsr, PRIVILEGED),
-		A(does_wrmsr_fs, PRIVILEGED),
-		A(does_read_cr0, PRIVILEGED),
-		A(does_read_cr3, PRIVILEGED),
-		A(does_write_cr3, PRIVILEGED),
-		A(does_write_cr4, PRIVILEGED),
-		A(does_read_dr, PRIVILEGED),
-		A(does_write_dr, PRIVILEGED),
-		A(does_lgdt, PRIVILEGED),
-		A(does_lidt, PRIVILEGED),
-		A(does_ltr, PRIVILEGED),
-		A(does_lldt, PRIVILEGED),
-		A(does_lmsw, PRIVILEGED),
-		A(does_clts, PRIVILEGED),
-		A(does_invd, PRIVILEGED),
-		A(does_wbinvd, PRIVILEGED),
-		A(does_invlpg, PRIVILEGED),
-		A(does_swapgs, PRIVILEGED),
-		A(does_sysretq, PRIVILEGED),
-		/* An emulated processor reads the stack first, with the privilege to be. */
-		A(does_iretq_kernel, PRIVILEGED | 1u << STHREAD_FAULT_MEMORY),
-		A(does_lretq_kernel, PRIVILEGED | 1u << STHREAD_FAULT_MEMORY),
-		A(does_load_ss, PRIVILEGED),
-		A(does_load_ds, KINDS(PROTECTION, OTHER)),
-		A(does_xsetbv, PRIVILEGED),
-		A(does_int_0, PRIVILEGED),
-		A(does_int_2, PRIVILEGED),
-		A(does_int_8, PRIVILEGED),
-		A(does_int_14, PRIVILEGED),
-		A(does_int_18, PRIVILEGED),
-		A(does_int_32, PRIVILEGED),
-		A(does_int_80, PRIVILEGED),
-		A(does_int_255, PRIVILEGED),
-		A(does_ud2, KINDS(INSTRUCTION, INSTRUCTION)),
-		A(does_trap, KINDS(INSTRUCTION, INSTRUCTION)),
-		A(does_sysenter, PRIVILEGED),
-		A(does_monitor, PRIVILEGED),
-		A(does_vmxon, PRIVILEGED),
-		A(does_vmrun, PRIVILEGED),
-		A(does_clgi, PRIVILEGED),
-		A(does_rsm, PRIVILEGED),
-		A(does_int3, KINDS(TRAP, TRAP)),
-		A(does_int1, KINDS(TRAP, INSTRUCTION)),
-		A(does_single_step, KINDS(TRAP, TRAP)),
-		A(does_divide, KINDS(ARITHMETIC, ARITHMETIC)),
-		A(does_divide_overflow, KINDS(ARITHMETIC, ARITHMETIC)),
-		MAY_PASS(does_simd_error, KINDS(ARITHMETIC, ARITHMETIC)),
-		MAY_PASS(does_x87_error, KINDS(ARITHMETIC, ARITHMETIC)),
-		MAY_PASS(does_alignment, KINDS(OTHER, OTHER)),
-		A(does_stack_not_canonical, KINDS(PROTECTION, PROTECTION)),
-	};
-	struct sthread_result r;
 
 	st_init();
-	ST_PASSES(NULL, does_nop, NULL);
-	for (unsigned i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
 		NOTE("%s", attacks[i].in.name);
 		attack(&attacks[i], nothing);
 	}
 	ST_PASSES(NULL, aligned_with_ac, NULL);
 	ST_PASSES(NULL, does_nop, NULL);
-	/* Exactly what it was, where that is not the machine's business. */
-	r = st_call(NULL, does_ud2, NULL);
-	CHECK_EQ(r.vector, 6u);
-	r = st_call(NULL, does_int3, NULL);
-	CHECK_EQ(r.vector, 3u);
-	r = st_call(NULL, does_single_step, NULL);
-	CHECK_EQ(r.vector, 1u);
-	r = st_call(NULL, does_divide, NULL);
-	CHECK_EQ(r.vector, 0u);
-	r = st_call(NULL, does_simd_error, NULL);
-	CHECK(r.end == STHREAD_RETURNED || r.vector == 19);
-	r = st_call(NULL, does_x87_error, NULL);
-	CHECK(r.end == STHREAD_RETURNED || r.vector == 16);
-	r = st_call(NULL, does_alignment, NULL);
-	CHECK(r.end == STHREAD_RETURNED || r.vector == 17);
-	r = st_call(NULL, does_hlt, NULL);
-	CHECK_EQ(r.vector, 13u);
-	st_others_live();
 	sthread_fini();
 	return TEST_PASSED;
 }

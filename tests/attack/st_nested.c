@@ -488,7 +488,7 @@ static void outlived(void)
 		board->beats = 0;
 		r = how == 2 ? st_run(p, has_beating_child, board) : st_call(p, has_beating_child, board);
 		if (how == 2)
-			ST_END(&r, STHREAD_FAULTED);
+			ST_FAULTS(&r, STHREAD_FAULT_MEMORY, 2, 2, ST_IN(has_beating_child), "null pointer");
 		else
 			ST_RETURNED(&r, how == 1 ? 5 : 6);
 		still();
@@ -507,6 +507,58 @@ static void outlived(void)
 	r = st_call(p, has_grandchild, board);
 	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 	still();
+	sthread_policy_destroy(p);
+}
+
+/* ---- what it has passed its children have not ---- */
+
+/* Inside: the gate "later" is for who has called "first". */
+ST_FN(goes_in_order)
+{
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), -EPERM);
+	CHECK_EQ(gate_ask("first", NULL, 0, NULL, 0), 0);
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), 0);
+	return NULL;
+}
+
+static void makes_one_in_order(void)
+{
+	static const char *const names[] = { "first", "later" };
+	struct sthread_policy *p = fresh();
+	struct sthread_result r;
+
+	for (int i = 0; i < 2; i++) {
+		struct sthread_gate *g;
+
+		CHECK_OK(sthread_gate_find(&g, names[i]));
+		CHECK_OK(sthread_policy_gate(p, g));
+	}
+	CHECK_OK(sthread_call(p, goes_in_order, NULL, &r));
+	CHECK_MSG(r.end == STHREAD_RETURNED && !r.value, "end %d: %s", r.end, r.message);
+}
+
+/* A child that has passed is no help to its maker; a maker that has is none to its child. */
+ST_FN(passes_before_and_after)
+{
+	makes_one_in_order();
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), -EPERM);
+	goes_in_order(NULL);
+	makes_one_in_order();
+	CHECK_EQ(gate_ask("later", NULL, 0, NULL, 0), 0);
+	return NULL;
+}
+
+static void order(void)
+{
+	struct sthread_gate *first = GATE(.name = "first", .fn = nothing),
+			    *later = GATE(.name = "later", .fn = nothing, .after = first);
+	struct sthread_policy *p = gate_policy(first);
+
+	CHECK_OK(sthread_policy_gate(p, later));
+	for (int i = 0; i < 2; i++) /* nor does the next run inherit */
+		ST_PASSES(p, passes_before_and_after, NULL);
+	sthread_gate_destroy(first);
+	sthread_gate_destroy(later);
 	sthread_policy_destroy(p);
 }
 
@@ -701,6 +753,7 @@ int main(void)
 	right_by_right();
 	handles();
 	outlived();
+	order();
 	time_is_parted();
 	taken_back();
 	exhausted();

@@ -162,7 +162,7 @@ static void subsets(void)
 	const unsigned rw = STHREAD_READ | STHREAD_WRITE;
 	struct sthread_tag *t = tag(10 * PAGE, 10 * PAGE), *other = tag(30 * PAGE, PAGE);
 	struct grants all = { 0 }, none = { 0 }, part = { 0 }, wide = { 0 }, writes = { 0 },
-		      foreign = { 0 };
+		      foreign = { 0 }, pieces = { 0 };
 
 	CHECK_OK(insert(&all, t, 11 * PAGE, 4 * PAGE, STHREAD_READ));
 	CHECK_OK(insert(&all, other, 30 * PAGE, PAGE, rw));
@@ -179,6 +179,17 @@ static void subsets(void)
 	CHECK(!grants_subset(&wide, &all));
 	CHECK(!grants_subset(&writes, &all));
 	CHECK(!grants_subset(&foreign, &all));
+	/* The same range in pieces; with a piece missing, or with less rights. */
+	CHECK_OK(insert(&pieces, t, 13 * PAGE, 2 * PAGE, STHREAD_READ));
+	CHECK(!grants_subset(&part, &pieces) && !grants_subset(&all, &pieces));
+	CHECK_OK(insert(&pieces, other, 30 * PAGE, PAGE, rw));
+	CHECK(!grants_subset(&part, &pieces) && !grants_subset(&all, &pieces));
+	CHECK_OK(insert(&pieces, t, 12 * PAGE, PAGE, rw));
+	CHECK(grants_subset(&part, &pieces) && !grants_subset(&all, &pieces));
+	CHECK_OK(insert(&pieces, t, 11 * PAGE, PAGE, STHREAD_READ));
+	CHECK(grants_subset(&all, &pieces) && !grants_subset(&pieces, &all));
+	CHECK(!grants_subset(&writes, &pieces));
+	grants_fini(&pieces);
 	grants_fini(&all);
 	grants_fini(&part);
 	grants_fini(&wide);
