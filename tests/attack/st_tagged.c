@@ -166,7 +166,7 @@ static void forked(void)
 
 ST_FN(all_refused)
 {
-	CHECK_ERR(sthread_policy_tagged(arg, "keys", STHREAD_READ), -EPERM);
+	CHECK_ERR(sthread_policy_tagged(arg, "keys", STHREAD_READ), -EINVAL);
 	return NULL;
 }
 
