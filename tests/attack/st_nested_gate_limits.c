@@ -19,11 +19,12 @@ static void returned(const struct sthread_result *r)
 
 static ssize_t fills(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	static char room[16 << 20];
+	static volatile char room[16 << 20];
 
 	(void)in, (void)in_len, (void)out, (void)out_cap;
-	memset(room, 1, (size_t)trusted);
-	return 0;
+	for (size_t at = 0; at < (size_t)trusted; at += 4096)
+		room[at] = 1;
+	return !room[0];
 }
 
 ST_FN(parts)
