@@ -152,7 +152,8 @@ static char *mapped_first;
 
 static void maps_first(void)
 {
-	mapped_first = mmap(NULL, MAPPED_FIRST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mapped_first = mmap(NULL, MAPPED_FIRST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
 	if (mapped_first != MAP_FAILED)
 		memset(mapped_first, 7, 4096);
 }

@@ -279,6 +279,30 @@ static void busy(void)
 	sthread_gate_destroy(g);
 }
 
+/* A gate that is busy until what it made has ended. */
+static struct sthread_gate *again;
+
+static ssize_t asks_again(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in, (void)in_len;
+	return gate_answer(out, out_cap, sthread_gate_call(again, "x", 1, NULL, 0));
+}
+
+static void made_by_gate(void)
+{
+	struct sthread_gate *g = GATE(.name = "it", .fn = asks_again, .native = true);
+	struct sthread_policy *p = policy(g);
+	int64_t word;
+
+	NOTE("a gate's child and the gate");
+	again = GATE(.name = "maker", .fn = gate_makes_one, .policy = p, .kind = STHREAD_GATE_RECYCLED);
+	CHECK_EQ(sthread_gate_call(again, &fd, sizeof(fd), &word, sizeof(word)), (ssize_t)sizeof(word));
+	CHECK_EQ(word, -EDEADLK);
+	sthread_policy_destroy(p);
+	sthread_gate_destroy(again);
+	sthread_gate_destroy(g);
+}
+
 /* ---- the end ---- */
 
 static ssize_t ends_all(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
@@ -313,6 +337,7 @@ int main(void)
 	made();
 	killed_meanwhile();
 	busy();
+	made_by_gate();
 	ended();
 	st_others_live();
 	sthread_fini();
