@@ -62,7 +62,8 @@ static long write_vectors_overlap(void)
 	return CALL(SYS_writev, other, AT(0), 2);
 }
 
-static long receive(unsigned header, unsigned name, socklen_t name_len, unsigned vector, unsigned buffer, size_t len)
+static long receive(unsigned header, unsigned name, socklen_t name_len, unsigned vector,
+		    unsigned buffer, size_t len)
 {
 	PUT(vector, struct iovec, AT(buffer), len);
 	PUT(header, struct msghdr, .msg_name = name_len ? AT(name) : NULL, .msg_namelen = name_len,
@@ -78,7 +79,8 @@ static long receive_apart(void)
 static long receive_without_name(void)
 {
 	PUT(400, struct iovec, AT(600), 16);
-	PUT(0, struct msghdr, .msg_namelen = 77, .msg_iov = AT(400), .msg_iovlen = 1, .msg_flags = -1);
+	PUT(0, struct msghdr, .msg_namelen = 77, .msg_iov = AT(400), .msg_iovlen = 1,
+	    .msg_flags = -1);
 	return CALL(SYS_recvmsg, dgram[0], AT(0), MSG_DONTWAIT);
 }
 
@@ -233,6 +235,7 @@ static long link_over_the_path(void)
 	return CALL(SYS_readlinkat, dir, AT(0), AT(0), 64);
 }
 
+/* clang-format off */
 /*
  * Kernels differ in whether an address goes out before its length or after it.  Inside it is before, as it long was:
  * where it covers its length, `len` stands at `len_at`.
@@ -244,9 +247,7 @@ static const struct act {
 	unsigned len_at;
 	socklen_t len;
 } acts[] = {
-#define ACT(fn) { fn, #fn, false, 0, 0 }
-#define FAILS(fn) { fn, #fn, true, 0, 0 }
-#define LENGTH(fn, at, len) { fn, #fn, false, at, len }
+#define ACT(call, ...) { .fn = call, .name = #call, ##__VA_ARGS__ }
 	ACT(read_vectors_overlap),
 	ACT(read_over_the_vector),
 	ACT(write_vectors_overlap),
@@ -256,24 +257,25 @@ static const struct act {
 	ACT(receive_over_the_end_of_the_header),
 	ACT(receive_over_the_name),
 	ACT(receive_over_the_vector),
-	LENGTH(name_over_the_header, 8, FROM_LEN),
-	LENGTH(name_over_the_lengths, 72, FROM_LEN),
+	ACT(name_over_the_header, .len_at = 8, .len = FROM_LEN),
+	ACT(name_over_the_lengths, .len_at = 72, .len = FROM_LEN),
 	ACT(vectors_overlap_in_a_message),
 	ACT(option_over_its_length),
 	ACT(option_beside_its_length),
-	LENGTH(peer_over_its_length, 0, sizeof(sa_family_t)),
-	LENGTH(sender_over_its_length, 0, FROM_LEN),
-	LENGTH(sender_over_the_message, 4, FROM_LEN),
-	LENGTH(own_name_over_its_length, 0, LISTENER_LEN),
+	ACT(peer_over_its_length, .len_at = 0, .len = sizeof(sa_family_t)),
+	ACT(sender_over_its_length, .len_at = 0, .len = FROM_LEN),
+	ACT(sender_over_the_message, .len_at = 4, .len = FROM_LEN),
+	ACT(own_name_over_its_length, .len_at = 0, .len = LISTENER_LEN),
 	ACT(one_set_thrice),
 	ACT(one_set_twice),
-	FAILS(sets_overlap),
+	ACT(sets_overlap, .fails = true),
 	ACT(one_offset_twice),
 	ACT(offsets_overlap),
 	ACT(old_timer_over_new),
 	ACT(status_over_the_path),
 	ACT(link_over_the_path),
 };
+/* clang-format on */
 
 /* ---- both worlds ---- */
 
@@ -308,7 +310,8 @@ static void prepare(void)
 
 static void compare(const struct sthread_policy *p, size_t i)
 {
-	unsigned char inside[ROOM], outside[ROOM], file_outside[64] = { 0 }, file_inside[64] = { 0 };
+	unsigned char inside[ROOM], outside[ROOM], file_outside[64] = { 0 },
+						   file_inside[64] = { 0 };
 	struct sthread_result r;
 	ssize_t len;
 	long want;
@@ -324,11 +327,12 @@ static void compare(const struct sthread_policy *p, size_t i)
 	memset(room, 0x44, sizeof(room));
 	r = st_call(p, acts_inside, (void *)i);
 	ST_END(&r, STHREAD_RETURNED);
-	CHECK_MSG((long)r.value == want, "%s: %ld, and Linux says %ld", acts[i].name, (long)r.value, want);
+	CHECK_MSG((long)r.value == want, "%s: %ld, and Linux says %ld", acts[i].name, (long)r.value,
+		  want);
 	CHECK_EQ(read(answer[0], inside, sizeof(inside)), (ssize_t)sizeof(inside));
 	for (unsigned k = 0; k < ROOM; k++)
-		CHECK_MSG(inside[k] == outside[k], "%s: byte %u is %#x, and with Linux %#x", acts[i].name, k, inside[k],
-			  outside[k]);
+		CHECK_MSG(inside[k] == outside[k], "%s: byte %u is %#x, and with Linux %#x",
+			  acts[i].name, k, inside[k], outside[k]);
 	for (unsigned k = 0; k < ROOM; k++)
 		CHECK_EQ(room[k], 0x44);
 	CHECK_EQ(pread(other, file_inside, sizeof(file_inside), 0), len);
