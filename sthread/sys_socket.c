@@ -74,7 +74,7 @@ long sys_do_recvfrom(struct sys_call *c)
 
 long sys_do_recvmsg(struct sys_call *c)
 {
-	struct sys_out *hdr = &c->out[c->outs - 1], *name = c->outs == 2 ? &c->out[0] : NULL;
+	struct sys_out *flags = &c->out[c->outs - 1], *name = c->outs > 1 ? &c->out[0] : NULL;
 	struct msghdr m = { .msg_iov = c->spans.iov, .msg_iovlen = c->spans.n };
 	long r;
 
@@ -85,12 +85,14 @@ long sys_do_recvmsg(struct sys_call *c)
 	r = SYS_RETRY(c, recvmsg(c->fd.obj->host, &m, sys_int(c, 2)));
 	if (r < 0)
 		return r;
-	if (name)
+	if (name) {
 		name->len = m.msg_namelen < name->cap ? m.msg_namelen : name->cap;
+		c->out[1].len = c->out[1].cap;
+	}
 	c->msg.msg_namelen = m.msg_namelen;
 	c->msg.msg_controllen = 0;
 	c->msg.msg_flags = m.msg_flags;
-	hdr->len = sizeof(c->msg);
+	flags->len = flags->cap;
 	return r;
 }
 

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -106,10 +107,14 @@ static int decode_in(struct sys_call *c, dune_gva_t at, uint64_t len, uint32_t m
 	return r;
 }
 
+/* What recvmsg() writes of the header, but for the name's length. */
+#define MSG_RESULT offsetof(struct msghdr, msg_controllen)
+#define MSG_RESULT_LEN (offsetof(struct msghdr, msg_flags) + sizeof(int) - MSG_RESULT)
+
 /*
- * sendmsg: no control data; a name is copied, for the call's own check.  recvmsg: a name if wanted; control data is never delivered,
- * as if there were no room for it (MSG_CTRUNC), and descriptors that come with a message are
- * dropped by the kernel.
+ * sendmsg: no control data; a name is copied, for the call's own check.  recvmsg: a name if wanted;
+ * control data is never delivered, as if there were no room for it (MSG_CTRUNC), and descriptors that
+ * come with a message are dropped by the kernel.
  */
 static int decode_msg(struct sys_call *c, dune_gva_t at, bool write)
 {
@@ -119,13 +124,10 @@ static int decode_msg(struct sys_call *c, dune_gva_t at, bool write)
 
 	if (r)
 		return r;
-	if (!write && m->msg_name && m->msg_namelen) {
+	if (!write && m->msg_name && m->msg_namelen)
 		r = decode_in(c, dune_gva((uintptr_t)m->msg_name), (unsigned)m->msg_namelen,
 			      sizeof(c->in));
-		if (r)
-			return r;
-	}
-	if (!write && m->msg_controllen)
+	if (!write && !r && m->msg_controllen)
 		return -EINVAL;
 	if (write && m->msg_name) {
 		if ((int)m->msg_namelen < 0)
@@ -135,15 +137,13 @@ static int decode_msg(struct sys_call *c, dune_gva_t at, bool write)
 		if (m->msg_namelen < cap)
 			cap = m->msg_namelen;
 		r = sys_add_out(c, dune_gva((uintptr_t)m->msg_name), cap, &c->result.addr);
-		if (r)
-			return r;
+		if (!r)
+			r = sys_add_out(c, dune_gva(at.v + offsetof(struct msghdr, msg_namelen)),
+					sizeof(m->msg_namelen), &m->msg_namelen);
 	}
-	if (write) {
-		r = sys_add_out(c, at, sizeof(*m), m);
-		if (r)
-			return r;
-	}
-	return decode_iov(c, dune_gva((uintptr_t)m->msg_iov), m->msg_iovlen, write, -EMSGSIZE);
+	if (write && !r)
+		r = sys_add_out(c, dune_gva(at.v + MSG_RESULT), MSG_RESULT_LEN, &m->msg_controllen);
+	return r ? r : decode_iov(c, dune_gva((uintptr_t)m->msg_iov), m->msg_iovlen, write, -EMSGSIZE);
 }
 
 static int decode_poll(struct sys_call *c, dune_gva_t at, uint64_t count)

@@ -20,20 +20,21 @@ static uint64_t buffer_page; /* guest-physical, in the image */
 /* arg: the number, and AS_PAGE. */
 #define AS_PAGE (1UL << 63)
 
-#define HYPERCALL(fn, text)                                                                                        \
-	ST_FN(fn)                                                                                                  \
-	{                                                                                                          \
-		uint64_t rax = (uintptr_t)arg & ~AS_PAGE;                                                          \
-		uint64_t to = (uintptr_t)arg & AS_PAGE ? buffer_page : (uintptr_t)buffer, rcx = to;                \
-		register uint64_t r8 __asm__("r8") = to, r10 __asm__("r10") = to;                                  \
-                                                                                                                   \
-		__asm__ volatile(text                                                                              \
-				 : "+a"(rax), "+c"(rcx)                                                            \
-				 : "b"(to), "d"(to), "S"(to), "D"(to), "r"(r8), "r"(r10)                           \
-				 : "r9", "r11", "memory", "cc");                                                   \
-		for (unsigned i = 0; i < sizeof(buffer); i++)                                                      \
-			CHECK_EQ(buffer[i], FILL);                                                                 \
-		return (void *)rax;                                                                                \
+#define HYPERCALL(fn, text)                                                               \
+	ST_FN(fn)                                                                         \
+	{                                                                                 \
+		uint64_t rax = (uintptr_t)arg & ~AS_PAGE;                                 \
+		uint64_t to = (uintptr_t)arg & AS_PAGE ? buffer_page : (uintptr_t)buffer, \
+			 rcx = to;                                                        \
+		register uint64_t r8 __asm__("r8") = to, r10 __asm__("r10") = to;         \
+                                                                                          \
+		__asm__ volatile(text                                                     \
+				 : "+a"(rax), "+c"(rcx)                                   \
+				 : "b"(to), "d"(to), "S"(to), "D"(to), "r"(r8), "r"(r10)  \
+				 : "r9", "r11", "memory", "cc");                          \
+		for (unsigned i = 0; i < sizeof(buffer); i++)                             \
+			CHECK_EQ(buffer[i], FILL);                                        \
+		return (void *)rax;                                                       \
 	}
 
 HYPERCALL(by_vmcall, "vmcall")
@@ -77,8 +78,10 @@ static void refused(st_fn *fn, struct st_place in, uint64_t nr)
 	if (r.fault == STHREAD_FAULT_MEMORY)
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, r.ip, 2, in, NULL);
 	else
-		ST_FAULTS(&r, r.fault == STHREAD_FAULT_PROTECTION ? STHREAD_FAULT_PROTECTION : STHREAD_FAULT_INSTRUCTION, 0,
-			  0, in, NULL);
+		ST_FAULTS(&r,
+			  r.fault == STHREAD_FAULT_PROTECTION ? STHREAD_FAULT_PROTECTION :
+								STHREAD_FAULT_INSTRUCTION,
+			  0, 0, in, NULL);
 }
 #define REFUSED(fn, nr) refused(fn, ST_IN(fn), (nr))
 
@@ -95,7 +98,8 @@ static void by_instruction(uint64_t nr)
 int main(void)
 {
 	/* Of Xen and Hyper-V, and none. */
-	static const uint64_t others[] = { 0, 29, 0x5c, 0x10002, 0x8000, 0x40000000, INT32_MAX, UINT32_MAX };
+	static const uint64_t others[] = { 0,	   29,	       0x5c,	  0x10002,
+					   0x8000, 0x40000000, INT32_MAX, UINT32_MAX };
 	struct sthread_policy *kills;
 	const unsigned char *image;
 	struct sthread_result r;
@@ -111,8 +115,10 @@ int main(void)
 	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		by_instruction(others[i]);
 	r = st_call(NULL, by_synthetic_cpuid, (void *)PVM_FIRST);
-	ST_FAULTS(&r, r.fault == STHREAD_FAULT_PROTECTION ? STHREAD_FAULT_PROTECTION : STHREAD_FAULT_INSTRUCTION, 0, 0,
-		  ST_IN(by_synthetic_cpuid), NULL);
+	ST_FAULTS(&r,
+		  r.fault == STHREAD_FAULT_PROTECTION ? STHREAD_FAULT_PROTECTION :
+							STHREAD_FAULT_INSTRUCTION,
+		  0, 0, ST_IN(by_synthetic_cpuid), NULL);
 	NOTE("%u were answered with an error, %u faulted", answered, faulted);
 	st_others_live();
 

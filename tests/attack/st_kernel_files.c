@@ -93,12 +93,12 @@ static void refused(void)
 		st_grant_dir(p, dir, RIGHTS);
 		r = st_call(p, opens, packed(dir, i));
 		ST_END(&r, STHREAD_RETURNED);
-		CHECK_MSG((intptr_t)r.value == -files[i].err, "\"%s\" beneath %s: %ld", files[i].path, files[i].place,
-			  (long)(intptr_t)r.value);
+		CHECK_MSG((intptr_t)r.value == -files[i].err, "\"%s\" beneath %s: %ld",
+			  files[i].path, files[i].place, (long)(intptr_t)r.value);
 		/* It was there to be opened; only the master may. */
 		CHECK_MSG(files[i].err == ENOENT || strstr(files[i].path, "none_such") ||
-			  !faccessat(dir, files[i].path, F_OK, AT_SYMLINK_NOFOLLOW), "\"%s\" beneath %s is not there",
-			  files[i].path, files[i].place);
+				  !faccessat(dir, files[i].path, F_OK, AT_SYMLINK_NOFOLLOW),
+			  "\"%s\" beneath %s is not there", files[i].path, files[i].place);
 		sthread_policy_destroy(p);
 		close(dir);
 	}
@@ -156,7 +156,8 @@ static int make_twins(void)
 	CHECK(mkdtemp(plain_top));
 	dir = open(plain_top, O_RDONLY | O_DIRECTORY);
 	for (size_t i = 0; i < FILES; i++)
-		if (!strstr(files[i].path, "..") && strcmp(files[i].path, ".") && !is_directory_of_another(files[i].path))
+		if (!strstr(files[i].path, "..") && strcmp(files[i].path, ".") &&
+		    !is_directory_of_another(files[i].path))
 			make_plain(dir, files[i].path);
 	fd = mkstemp(beneath_root);
 	if (fd < 0)

@@ -11,12 +11,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define LOOKS	  400
-#define TURNS	  50
-#define ENOUGH	  100
-#define INSIDE	  "is inside"
-#define OUTSIDE	  "outside it"
-#define EXCHANGE  2
+#define LOOKS	 400
+#define TURNS	 50
+#define ENOUGH	 100
+#define INSIDE	 "is inside"
+#define OUTSIDE	 "outside it"
+#define EXCHANGE 2
 
 /*
  *	top/in			granted
@@ -147,7 +147,8 @@ int main(void)
 	pid = swapper();
 	st_init();
 	p = st_policy_all_calls();
-	st_grant_dir(p, dir, STHREAD_FD_READ | STHREAD_FD_WRITE | STHREAD_FD_SEEK | STHREAD_FD_STAT);
+	st_grant_dir(p, dir,
+		     STHREAD_FD_READ | STHREAD_FD_WRITE | STHREAD_FD_SEEK | STHREAD_FD_STAT);
 	do {
 		struct sthread_result r = st_call(p, opens_all_the_time, NULL);
 		struct seen n;
@@ -155,14 +156,17 @@ int main(void)
 		ST_END(&r, STHREAD_RETURNED);
 		memcpy(&n, &r.value, sizeof(n));
 		opened += n.opened, refused += n.refused, looked += n.looked, again += n.again;
-	} while (++turns < TURNS && (opened < ENOUGH || looked < ENOUGH || refused - again < ENOUGH));
+	} while (++turns < TURNS &&
+		 (opened < ENOUGH || looked < ENOUGH || refused - again < ENOUGH));
 	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	NOTE("opened %lu, looked at %lu, refused %lu, of them undecided %lu", opened, looked, refused, again);
+	NOTE("opened %lu, looked at %lu, refused %lu, of them undecided %lu", opened, looked,
+	     refused, again);
 	/* Both sides of the race were seen; what is outside is as it was. */
 	CHECK(opened >= ENOUGH && looked >= ENOUGH && refused - again >= ENOUGH);
-	snprintf(command, sizeof(command), "grep -qx '%s' %s/out/file && rm -r %s", OUTSIDE, top, top);
+	snprintf(command, sizeof(command), "grep -qx '%s' %s/out/file && rm -r %s", OUTSIDE, top,
+		 top);
 	CHECK_EQ(system(command), 0);
 	st_others_live();
 	sthread_policy_destroy(p);

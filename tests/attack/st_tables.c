@@ -55,7 +55,8 @@ ST_FN(passes_its_own_on)
 /* Has pages of its own, says where, and looks at them when it is told to end. */
 ST_FN(keeps_secret)
 {
-	char *area = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), c;
+	char *area = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+	     c;
 
 	strcpy(area, SECRET);
 	strcpy(global, SECRET);
@@ -90,10 +91,11 @@ static void aim(const char *whose, const char *what, const void *at, bool still,
 }
 
 /* The entry of each level on the way to `at`, and the page: its bytes are `is`. */
-static void aim_at_way(const char *whose, const struct dune_space *s, const void *at, const char *is)
+static void aim_at_way(const char *whose, const struct dune_space *s, const void *at,
+		       const char *is)
 {
-	static const char *const level_name[] = { "", "entry of level 1", "entry of level 2", "entry of level 3",
-						  "root" };
+	static const char *const level_name[] = { "", "entry of level 1", "entry of level 2",
+						  "entry of level 3", "root" };
 	const char *page;
 	uint64_t table = s->pt.root.v;
 
@@ -101,12 +103,13 @@ static void aim_at_way(const char *whose, const struct dune_space *s, const void
 		const uint64_t *entries = arena_host(&process.vm->arena, dune_gpa(table));
 		const uint64_t *entry = entries + ((uintptr_t)at >> (3 + 9 * level)) % PT_ENTRIES;
 
-		CHECK_MSG(*entry & PT_P && (level == 1 || !(*entry & PT_PS)), "%s, level %d: %#" PRIx64, whose, level,
-			  *entry);
+		CHECK_MSG(*entry & PT_P && (level == 1 || !(*entry & PT_PS)),
+			  "%s, level %d: %#" PRIx64, whose, level, *entry);
 		aim(whose, level_name[level], entry, true, "never granted");
 		table = *entry & PT_ADDR;
 	}
-	page = (char *)arena_host(&process.vm->arena, dune_gpa(table)) + (uintptr_t)at % DUNE_PAGE_SIZE;
+	page = (char *)arena_host(&process.vm->arena, dune_gpa(table)) +
+	       (uintptr_t)at % DUNE_PAGE_SIZE;
 	CHECK_STR(page, is);
 	aim(whose, "page", page, true, "never granted");
 }
@@ -131,9 +134,11 @@ static void aim_at_all(const struct lane *keeper, const char *area)
 	aim_at_way("another's ", keeper->space, global, SECRET);
 	aim_at_way("another's area's ", keeper->space, area, SECRET);
 	for (const struct dune_space *s = vm->spaces; s; s = s->next, spaces++) {
-		aim("a space's root", "", arena_host(&vm->arena, s->pt.root), false, "never granted");
+		aim("a space's root", "", arena_host(&vm->arena, s->pt.root), false,
+		    "never granted");
 		aim("a space's root, the monitor's entry", "",
-		    (char *)arena_host(&vm->arena, s->pt.root) + DUNE_PAGE_SIZE - 8, true, "never granted");
+		    (char *)arena_host(&vm->arena, s->pt.root) + DUNE_PAGE_SIZE - 8, true,
+		    "never granted");
 		aim("struct mon_space", "", s->mon, false, "never granted");
 	}
 	for (const struct dune_vcpu *c = vm->vcpus; c; c = c->next, vcpus++) {
@@ -141,7 +146,8 @@ static void aim_at_all(const struct lane *keeper, const char *area)
 		aim("struct mon_vcpu", "", c->mon, false, "never granted");
 		aim("the stack of ring 0", "", c->stack, false, "never granted");
 	}
-	aim("the monitor's tables", "", arena_host(&vm->arena, vm->mon.top), false, "never granted");
+	aim("the monitor's tables", "", arena_host(&vm->arena, vm->mon.top), false,
+	    "never granted");
 	aim("the monitor's text", "", arena_host(&vm->arena, vm->mon.text), true, "never granted");
 	/* This thread's and two workers', the service vCPU; the template. */
 	CHECK_GE(vcpus, 4);

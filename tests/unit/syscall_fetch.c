@@ -21,13 +21,13 @@
 #include "tests/test.h"
 #include "tests/unit/syscall_fake.h"
 
-#define AT(k)	 (FAKE_DATA + (k) * 4 * PAGE) /* what argument k points to */
-#define VECTOR	 (FAKE_DATA + 28 * PAGE)
-#define NAME	 (FAKE_DATA + 32 * PAGE)
-#define BUFFER(i) (FAKE_DATA + 36 * PAGE + (i) * 64)
-#define COUNT	 8   /* any length or count */
-#define VECTORS	 100 /* more than one block of the decoder */
-#define NAME_LEN 24
+#define AT(k)	  (FAKE_DATA + (k)*4 * PAGE) /* what argument k points to */
+#define VECTOR	  (FAKE_DATA + 28 * PAGE)
+#define NAME	  (FAKE_DATA + 32 * PAGE)
+#define BUFFER(i) (FAKE_DATA + 36 * PAGE + (i)*64)
+#define COUNT	  8   /* any length or count */
+#define VECTORS	  100 /* more than one block of the decoder */
+#define NAME_LEN  24
 
 /* ---- readings ---- */
 
@@ -35,8 +35,10 @@ int __real_uaccess_copy_in(struct uaccess *ua, void *dst, dune_gva_t src, size_t
 int __wrap_uaccess_copy_in(struct uaccess *ua, void *dst, dune_gva_t src, size_t len);
 int __real_uaccess_str(struct uaccess *ua, char *dst, dune_gva_t src, size_t cap);
 int __wrap_uaccess_str(struct uaccess *ua, char *dst, dune_gva_t src, size_t cap);
-int __real_uaccess_spans(struct uaccess *ua, struct uspans *sp, dune_gva_t at, size_t len, bool write);
-int __wrap_uaccess_spans(struct uaccess *ua, struct uspans *sp, dune_gva_t at, size_t len, bool write);
+int __real_uaccess_spans(struct uaccess *ua, struct uspans *sp, dune_gva_t at, size_t len,
+			 bool write);
+int __wrap_uaccess_spans(struct uaccess *ua, struct uspans *sp, dune_gva_t at, size_t len,
+			 bool write);
 
 static struct {
 	uint64_t from, to;
@@ -48,8 +50,8 @@ static const char *calling;
 static void note(uint64_t from, size_t len)
 {
 	for (unsigned i = 0; i < readings; i++)
-		CHECK_MSG(from >= reading[i].to || from + len <= reading[i].from, "%s reads %zu bytes at %#" PRIx64
-			  " again", calling, len, from);
+		CHECK_MSG(from >= reading[i].to || from + len <= reading[i].from,
+			  "%s reads %zu bytes at %#" PRIx64 " again", calling, len, from);
 	CHECK(readings < sizeof(reading) / sizeof(reading[0]));
 	reading[readings].from = from;
 	reading[readings++].to = from + len;
@@ -70,7 +72,8 @@ int __wrap_uaccess_str(struct uaccess *ua, char *dst, dune_gva_t src, size_t cap
 	return r;
 }
 
-int __wrap_uaccess_spans(struct uaccess *ua, struct uspans *sp, dune_gva_t at, size_t len, bool write)
+int __wrap_uaccess_spans(struct uaccess *ua, struct uspans *sp, dune_gva_t at, size_t len,
+			 bool write)
 {
 	if (!write)
 		note(at.v, len);
@@ -151,8 +154,8 @@ static void make_policy(void)
 	all = fake_policy_all();
 	for (unsigned i = 0; i < sizeof(granted) / sizeof(granted[0]); i++)
 		CHECK_OK(sthread_policy_fd(all, granted[i], STHREAD_FD_ALL));
-	CHECK_OK(sthread_policy_dir(all, dir,
-				    STHREAD_FD_READ | STHREAD_FD_WRITE | STHREAD_FD_STAT | STHREAD_FD_MAKE));
+	CHECK_OK(sthread_policy_dir(
+		all, dir, STHREAD_FD_READ | STHREAD_FD_WRITE | STHREAD_FD_STAT | STHREAD_FD_MAKE));
 	CHECK_OK(sthread_policy_connect(all, (void *)&where, NAME_LEN, STHREAD_EXACT));
 	CHECK_OK(sthread_policy_bind(all, (void *)&mine, NAME_LEN, STHREAD_EXACT));
 }
@@ -169,7 +172,8 @@ static void begin(void)
 	forget();
 	set = (uint64_t)CALL(__NR_epoll_create1, 0);
 	timer = (uint64_t)CALL(__NR_timerfd_create, CLOCK_MONOTONIC, 0);
-	listing = (uint64_t)CALL(__NR_openat, (uint64_t)dir, fake_puts(NAME, "."), O_RDONLY | O_DIRECTORY);
+	listing = (uint64_t)CALL(__NR_openat, (uint64_t)dir, fake_puts(NAME, "."),
+				 O_RDONLY | O_DIRECTORY);
 	CHECK((int)set >= 0 && (int)timer >= 0 && (int)listing >= 0);
 }
 
@@ -187,8 +191,10 @@ static void put_vector(uint64_t at, unsigned first)
 /* Messages have vectors of their own, and one name, which each reads once. */
 static void put_message(uint64_t at, unsigned i)
 {
-	struct msghdr m = { .msg_name = (void *)(NAME + i * 128), .msg_namelen = NAME_LEN,
-			    .msg_iov = (void *)(VECTOR + i * 32), .msg_iovlen = 2 };
+	struct msghdr m = { .msg_name = (void *)(NAME + i * 128),
+			    .msg_namelen = NAME_LEN,
+			    .msg_iov = (void *)(VECTOR + i * 32),
+			    .msg_iovlen = 2 };
 
 	fake_put(NAME + i * 128, &where, NAME_LEN);
 	fake_put(at, &m, sizeof(m));
@@ -225,7 +231,8 @@ static uint64_t argument(const struct sys_entry *e, unsigned k)
 		return AT(k);
 	case ARG_POLL:
 		for (unsigned i = 0; i < COUNT; i++)
-			fake_put(AT(k) + i * sizeof(struct pollfd), &(struct pollfd){ .fd = file, .events = POLLIN },
+			fake_put(AT(k) + i * sizeof(struct pollfd),
+				 &(struct pollfd){ .fd = file, .events = POLLIN },
 				 sizeof(struct pollfd));
 		return AT(k);
 	case ARG_NONE:
@@ -239,6 +246,7 @@ static uint64_t argument(const struct sys_entry *e, unsigned k)
 	}
 }
 
+/* clang-format off */
 /* What the kinds do not say. */
 static void particular(long nr, uint64_t a[6])
 {
@@ -272,11 +280,13 @@ static void particular(long nr, uint64_t a[6])
 	default: break;
 	}
 }
+/* clang-format on */
 
 /* ---- the table ---- */
 
 enum { NO_POINTER, WRITTEN, READ };
 
+/* clang-format off */
 static int direction(const struct sys_entry *e)
 {
 	int most = NO_POINTER;
@@ -296,11 +306,13 @@ static int direction(const struct sys_entry *e)
 	}
 	return most;
 }
+/* clang-format on */
 
 /* What a number points to is known to the call's own check alone; below.  And those that end the run. */
 static bool apart(long nr)
 {
-	return nr == __NR_futex || nr == __NR_ioctl || nr == __NR_prctl || nr == __NR_exit || nr == __NR_exit_group;
+	return nr == __NR_futex || nr == __NR_ioctl || nr == __NR_prctl || nr == __NR_exit ||
+	       nr == __NR_exit_group;
 }
 
 static void whole_table(void)
@@ -321,16 +333,17 @@ static void whole_table(void)
 		r = fetches(e->name, e->nr, arg);
 		/* It went all the way: what a call that fails early would have read, nobody knows. */
 		CHECK_MSG(r >= 0 || direction(e) == NO_POINTER, "%s: %ld", e->name, r);
-		CHECK_MSG((fetched > 0) == (direction(e) == READ), "%s reads %zu bytes", e->name, fetched);
+		CHECK_MSG((fetched > 0) == (direction(e) == READ), "%s reads %zu bytes", e->name,
+			  fetched);
 		read += fetched > 0;
 	}
 	CHECK_GE(read, 40);
 }
 
-#define FETCHES(want, bytes, nr, ...)                                                                 \
-	do {                                                                                          \
-		CHECK_EQ(fetches(#nr, nr, (const uint64_t[6]){ __VA_ARGS__ }), (want));               \
-		CHECK_EQ(fetched, (bytes));                                                           \
+#define FETCHES(want, bytes, nr, ...)                                                   \
+	do {                                                                            \
+		CHECK_EQ(fetches(#nr, nr, (const uint64_t[6]){ __VA_ARGS__ }), (want)); \
+		CHECK_EQ(fetched, (bytes));                                             \
 	} while (0)
 
 static void in_checks(void)

@@ -108,7 +108,8 @@ static void consistent(void)
 			fds += kind == ARG_FD || kind == ARG_DIRFD;
 			paths += kind == ARG_PATH;
 			offsets += kind == ARG_OFFSET;
-			outs += kind == ARG_VAR_OUT || kind == ARG_MSG_OUT ? 2 :
+			outs += kind == ARG_MSG_OUT ? 3 :
+				kind == ARG_VAR_OUT ? 2 :
 				kind == ARG_STRUCT_OUT || kind == ARG_BYTES_OUT ||
 						kind == ARG_ARRAY_OUT || kind == ARG_OFFSET ||
 						kind == ARG_FDSET ?
