@@ -12,7 +12,7 @@
 
 #include "tests/attack/st_blocking.h"
 
-#define LIMIT_NS 500000000UL
+#define LIMIT_NS 1000000000UL
 #define SOON_NS	 2000000000UL
 #define SOON_MS	 30
 #define AT_ONCE	 8 /* rows that run at the same time */

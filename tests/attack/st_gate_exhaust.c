@@ -30,15 +30,17 @@ int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *)
 
 /* ---- gates ---- */
 
-/* Which call it is: it keeps count.  With a message: not before a byte can be read. */
+/* Which call it is: it keeps count.  With a message: says that it is in, and waits for a byte. */
 static ssize_t counts(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
+	uintptr_t pipes = (uintptr_t)trusted;
 	static int64_t calls;
-	char c;
+	char c = 'i';
 
 	(void)in;
 	if (in_len)
-		CHECK_EQ(read((int)(intptr_t)trusted, &c, 1), 1);
+		CHECK(write((int)(pipes >> 16), &c, 1) == 1 &&
+		      read((int)(pipes & 0xffff), &c, 1) == 1);
 	return gate_answer(out, out_cap, ++calls);
 }
 
@@ -107,18 +109,20 @@ static void queued(void)
 	struct sthread_stats before, after;
 	pthread_t master[MOST / 20 + 1];
 	struct sthread_result r;
-	int hold[2];
+	int hold[2], is_in[2];
+	char c;
 
-	CHECK(n <= MOST && !pipe2(hold, O_CLOEXEC));
-	st_allow(own, SYS_read);
+	CHECK(n <= MOST && !pipe2(hold, O_CLOEXEC) && !pipe2(is_in, O_CLOEXEC));
+	st_allow(own, SYS_read, SYS_write);
+	st_grant(own, is_in[1], STHREAD_FD_WRITE);
 	st_grant(own, hold[0], STHREAD_FD_READ);
 	g = GATE(.name = "counts", .fn = counts, .policy = own, .kind = STHREAD_GATE_RECYCLED,
-		 .trusted = (void *)(intptr_t)hold[0]);
+		 .trusted = (void *)((uintptr_t)is_in[1] << 16 | (unsigned)hold[0]));
 	p = gate_policy(g);
 	q = gate_policy(other);
 	CHECK_OK(sthread_stats(&before));
 	holder = st_create(p, asks_and_holds, NULL);
-	life_nap(50000);
+	CHECK_EQ(read(is_in[0], &c, 1), 1);
 	for (unsigned i = 0; i < n; i++)
 		st[i] = st_create(p, asks, counts_);
 	for (unsigned i = 0; i < masters; i++)
@@ -183,8 +187,10 @@ static void queued(void)
 	sthread_policy_destroy(own);
 	sthread_policy_destroy(p);
 	sthread_policy_destroy(q);
-	close(hold[0]);
-	close(hold[1]);
+	for (int i = 0; i < 2; i++) {
+		close(hold[i]);
+		close(is_in[i]);
+	}
 }
 
 /* ---- no thread ---- */
@@ -276,7 +282,8 @@ static void no_native_thread(void)
 
 int main(void)
 {
-	st_init_with((struct sthread_config){ .pool = 2 * MOST }); /* at the end they go together, and faster */
+	st_init_with((struct sthread_config){
+		.pool = 2 * MOST }); /* at the end they go together, and faster */
 	NOTE("no thread");
 	no_native_thread();
 	NOTE("a long queue");

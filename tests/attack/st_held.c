@@ -11,10 +11,11 @@
 #define BEFORE 0x11
 #define AFTER  0x22
 
-/* What is held: a tag, or a mapping of sthread_map(). */
+/* What is held: a tag; or a page in the middle of a mapping, which keeps the whole. */
 static struct held {
 	struct sthread_tag *tag; /* NULL: a mapping */
-	_Atomic uint32_t *at;	 /* its memory */
+	void *map;
+	_Atomic uint32_t *at; /* the memory */
 } held;
 
 static void make(bool map)
@@ -23,7 +24,8 @@ static void make(bool map)
 
 	held.tag = NULL;
 	if (map) {
-		CHECK_OK(sthread_map(4096, &at));
+		CHECK_OK(sthread_map(3 * 4096, &held.map));
+		at = (char *)held.map + 4096;
 	} else {
 		CHECK_OK(sthread_tag_create(&held.tag, "held", 4096));
 		at = sthread_tag_start(held.tag);
@@ -34,7 +36,7 @@ static void make(bool map)
 
 static int destroy(void)
 {
-	return held.tag ? sthread_tag_destroy(held.tag) : sthread_unmap(held.at);
+	return held.tag ? sthread_tag_destroy(held.tag) : sthread_unmap(held.map);
 }
 
 static struct sthread_policy *holds(void)

@@ -340,8 +340,8 @@ static void all(struct sthread_gate *fresh, struct sthread_gate *recycled)
 		faults();
 		own_calls(fresh, recycled);
 		ended(STHREAD_LIMIT_WALL_NS, 0);
-		ended(STHREAD_LIMIT_WALL_NS, 300000000);
-		ended(STHREAD_LIMIT_CPU_NS, 100000000);
+		ended(STHREAD_LIMIT_WALL_NS, 600000000);
+		ended(STHREAD_LIMIT_CPU_NS, 200000000);
 		st_others_live();
 	}
 }
