@@ -114,29 +114,6 @@ struct lane *gate_close(struct sthread_gate *g)
 	return l;
 }
 
-bool gate_cut(struct sthread_gate *g)
-{
-	struct timespec nap = FIRST_NAP;
-	bool was;
-	struct lane *l;
-
-	gate_lock();
-	was = g->gone && !g->holder;
-	gate_unlock();
-	l = gate_close(g);
-	if (l)
-		gate_lane_back(l);
-	/* Those that wait for their turn get it, and see. */
-	while (gate_held(g)) {
-		gate_lock();
-		if (g->runs)
-			lane_stop(g->runs, STOP_KILLED);
-		gate_unlock();
-		lane_nap(&nap);
-	}
-	return !was;
-}
-
 /*
  * What it kept goes back to the pool, unless the library has ended, or is about to: then all lanes
  * go, and this one with them.
@@ -155,6 +132,29 @@ static void give_back(struct sthread_gate *g, struct lane *l)
 	gate_lane_back(l);
 	cancel_release(cancel);
 	process_leave();
+}
+
+bool gate_cut(struct sthread_gate *g)
+{
+	struct timespec nap = FIRST_NAP;
+	bool was;
+	struct lane *l;
+
+	gate_lock();
+	was = g->gone && !g->holder;
+	gate_unlock();
+	l = gate_close(g);
+	if (l)
+		give_back(g, l);
+	/* Those that wait for their turn get it, and see. */
+	while (gate_held(g)) {
+		gate_lock();
+		if (g->runs)
+			lane_stop(g->runs, STOP_KILLED);
+		gate_unlock();
+		lane_nap(&nap);
+	}
+	return !was;
 }
 
 void sthread_gate_destroy(struct sthread_gate *g)

@@ -334,18 +334,18 @@ void nest_fini(struct lane *l)
 	free(n);
 }
 
-bool nest_bar(struct lane *l, uint64_t file)
+unsigned nest_bar(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE])
 {
 	struct nest *n = atomic_load(&l->nest);
-	bool gates;
+	unsigned found;
 
 	if (!n)
-		return false;
+		return 0;
 	pthread_mutex_lock(&n->lock);
 	n->barred = file;
-	gates = nest_gates_revoke(n, file);
+	found = nest_gates_with(n, file, list);
 	pthread_mutex_unlock(&n->lock);
-	return gates;
+	return found;
 }
 
 unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE])

@@ -83,10 +83,10 @@ void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS]);
 /* The run is over: nothing is left. */
 void nest_fini(struct lane *l);
 /*
- * By another thread, while the run goes on, which has given up the open file: its gates that may
- * hold it end, and none gets it.  True: one of these may have given it to the run meanwhile.
+ * By another thread, while the run goes on, which has given up the open file: no gate of its own
+ * gets it any more.  Those that may hold it; gate_put() each.
  */
-bool nest_bar(struct lane *l, uint64_t file);
+unsigned nest_bar(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);
 /* By another thread, while the run goes on: its children; handle_put() each. */
 unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE]);
 
@@ -101,8 +101,8 @@ bool nest_gate_own(const struct lane *l, const struct sthread_gate *g);
 long nest_gate_named(const struct lane *l, const char *name); /* the handle, or -ENOENT */
 /* The run ends, and nothing beneath it runs any more. */
 void nest_gates_end(struct lane *l, struct nest *n);
-/* nest.lock held.  True: there was one that may have held it. */
-bool nest_gates_revoke(struct nest *n, uint64_t file);
+/* nest.lock held.  Those that may hold the open file; gate_put() each. */
+unsigned nest_gates_with(struct nest *n, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);
 
 /* ---- nest_policy.c ---- */
 

@@ -229,15 +229,15 @@ static bool may_hold(const struct policy *p, uint64_t file)
 	return names_file(p, file);
 }
 
-bool nest_gates_revoke(struct nest *n, uint64_t file)
+unsigned nest_gates_with(struct nest *n, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE])
 {
-	bool any = false;
+	unsigned found = 0;
 
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
 		struct sthread_gate *g = n->gate[i].gate;
 
 		if (g && may_hold(g->policy, file))
-			any |= gate_cut(g);
+			list[found++] = gate_get(g);
 	}
-	return any;
+	return found;
 }

@@ -21,17 +21,18 @@ static uint64_t file_of(const struct policy *p, int fd)
 	return at < p->n && p->grant[at].number == fd ? p->grant[at].obj->file : 0;
 }
 
-/* Those that a run has made and that may hold it, too. */
-struct children {
+/* What a run has made and may hold it, too. */
+struct made {
 	struct sthread *st[STHREAD_NEST_LIVE];
-	unsigned n;
+	struct sthread_gate *gate[STHREAD_NEST_LIVE];
+	unsigned n, ngates;
 };
 
 /*
- * True: over, but for the children.  A run that has not begun holds nothing yet, and is about to.
+ * True: over, but for what it made.  A run that has not begun holds nothing yet, and is about to.
  * The lock is held for one try, so that a kill comes through.
  */
-static bool take_back(struct sthread *st, uint64_t file, struct children *c, int *err)
+static bool take_back(struct sthread *st, uint64_t file, struct made *m, int *err)
 {
 	bool over = true;
 
@@ -47,13 +48,11 @@ static bool take_back(struct sthread *st, uint64_t file, struct children *c, int
 			atomic_store(&st->lane->ctx.revoke, file);
 		st->revoking = file;
 		over = !lane_revoke(st->lane);
-		/* From now on it can hand it to no other; but a gate of its own may have given it again. */
-		if (over && nest_bar(st->lane, file)) {
-			atomic_store(&st->lane->ctx.revoke, file);
-			over = false;
+		/* From now on it can hand it to no other. */
+		if (over) {
+			m->n = nest_children(st->lane, m->st);
+			m->ngates = nest_bar(st->lane, file, m->gate);
 		}
-		if (over)
-			c->n = nest_children(st->lane, c->st);
 	} else {
 		over = false;
 	}
@@ -63,21 +62,39 @@ static bool take_back(struct sthread *st, uint64_t file, struct children *c, int
 	return over;
 }
 
-int sthread_take_back(struct sthread *st, uint64_t file)
+/* What was made is ended, or gives it up.  True: a gate may have given it to its maker again meanwhile. */
+static bool take_from_made(struct made *m, uint64_t file)
 {
-	struct timespec nap = FIRST_NAP;
-	struct children c = { .n = 0 };
-	int err = 0;
+	bool given = false;
 
-	while (!take_back(st, file, &c, &err))
-		lane_nap(&nap);
-	while (c.n) {
-		struct sthread *child = c.st[--c.n];
+	while (m->ngates) {
+		struct sthread_gate *g = m->gate[--m->ngates];
+
+		given |= gate_cut(g);
+		gate_put(g);
+	}
+	while (m->n) {
+		struct sthread *child = m->st[--m->n];
 
 		(void)!sthread_take_back(child, file);
 		handle_put(child);
 	}
-	return err;
+	return given;
+}
+
+int sthread_take_back(struct sthread *st, uint64_t file)
+{
+	struct made m = { .n = 0, .ngates = 0 };
+	int err = 0, later;
+
+	for (int *says = &err;; says = &later) {
+		struct timespec nap = FIRST_NAP;
+
+		while (!take_back(st, file, &m, says))
+			lane_nap(&nap);
+		if (!take_from_made(&m, file))
+			return err;
+	}
 }
 
 int sthread_policy_fd_revoke(struct sthread *st, int fd)
