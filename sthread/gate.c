@@ -116,7 +116,6 @@ struct lane *gate_close(struct sthread_gate *g)
 
 bool gate_cut(struct sthread_gate *g)
 {
-	struct timespec nap = FIRST_NAP;
 	bool was;
 	struct lane *l;
 
@@ -127,13 +126,10 @@ bool gate_cut(struct sthread_gate *g)
 	if (l)
 		gate_lane_back(l);
 	/* Those that wait for their turn get it, and see. */
-	while (gate_held(g)) {
-		gate_lock();
-		if (g->runs)
-			lane_stop(g->runs, STOP_KILLED);
-		gate_unlock();
-		lane_nap(&nap);
-	}
+	gate_lock();
+	if (g->runs)
+		lane_stop(g->runs, STOP_KILLED);
+	gate_unlock();
 	return !was;
 }
 

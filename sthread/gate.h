@@ -96,7 +96,7 @@ int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
 	      const struct policy *value, struct lane *maker);
 /* No call begins any more.  What it keeps, if it is at rest, or NULL. */
 struct lane *gate_close(struct sthread_gate *g);
-/* Of one made inside: the same, and no call is under way.  False: that was so. */
+/* Of one made inside: the same, and a call under way is being ended.  False: there is none any more, nor was before. */
 bool gate_cut(struct sthread_gate *g);
 
 /* gate_call.c: what the run may call, by its handle: of its policy, or its own.  NULL: none. */

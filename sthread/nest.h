@@ -84,7 +84,8 @@ void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS]);
 void nest_fini(struct lane *l);
 /*
  * By another thread, while the run goes on, which has given up the open file: its gates that may
- * hold it end, and none gets it.  True: one of these may have given it to the run meanwhile.
+ * hold it are being ended, and none gets it.  True: one was there, and may have given it to the run
+ * meanwhile: then again, with naps and without locks between.
  */
 bool nest_bar(struct lane *l, uint64_t file);
 /* By another thread, while the run goes on: its children; handle_put() each. */
