@@ -177,32 +177,62 @@ static void *takes_back(void *arg)
 	return NULL;
 }
 
-static void killed_meanwhile(void)
-{
-	struct sthread_gate *g = GATE(.name = "it", .fn = kills_meanwhile, .native = true);
-	struct sthread_policy *p = policy(g);
-	struct sthread_result r;
-	pthread_t t;
-
-	NOTE("killed while a descriptor is taken back");
-	begin(p, makes_one);
-	LIFE_UNTIL(atomic_load(&entered));
-	t = life_thread(takes_back, atomic_load(&it));
-	life_join(t);
-	CHECK_OK(atomic_load(&gave));
-	r = end();
-	ST_END(&r, STHREAD_KILLED);
-	sthread_policy_destroy(p);
-	sthread_gate_destroy(g);
-}
-
-/* ---- by way of a gate that is busy ---- */
-
 static ssize_t asks_it(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	(void)trusted, (void)in, (void)in_len;
 	return in_len ? 0 : gate_answer(out, out_cap, gate_word("it"));
 }
+
+ST_FN(asks_own)
+{
+	return (void *)(intptr_t)gate_word("own");
+}
+
+/* What it made calls a gate that it made. */
+ST_FN(makes_gate)
+{
+	struct sthread_gate_config cfg = { .size = sizeof(cfg), .name = "own", .fn = asks_it };
+	struct sthread_policy *p, *q;
+	struct sthread_gate *native, *own;
+	struct sthread_result r;
+
+	CHECK_OK(sthread_policy_create(&p));
+	CHECK_OK(sthread_gate_find(&native, "it"));
+	CHECK_OK(sthread_policy_gate(p, native));
+	CHECK_OK(sthread_policy_fd(p, (int)(intptr_t)arg, STHREAD_FD_READ));
+	cfg.policy = p;
+	CHECK_OK(sthread_gate_create(&own, &cfg));
+	CHECK_OK(sthread_policy_create(&q));
+	CHECK_OK(sthread_policy_gate(q, own));
+	CHECK_OK(sthread_call(q, asks_own, NULL, &r));
+	return r.value;
+}
+
+static void killed_meanwhile(void)
+{
+	static st_fn *const fns[] = { makes_one, makes_gate };
+	struct sthread_gate *g = GATE(.name = "it", .fn = kills_meanwhile, .native = true);
+	struct sthread_policy *p = policy(g);
+	struct sthread_result r;
+	pthread_t t;
+
+	for (int i = 0; i < 2; i++) {
+		NOTE("killed while a descriptor is taken back, of its %s", i ? "gate" : "child");
+		atomic_store(&entered, false);
+		atomic_store(&taking, false);
+		begin(p, fns[i]);
+		LIFE_UNTIL(atomic_load(&entered));
+		t = life_thread(takes_back, atomic_load(&it));
+		life_join(t);
+		CHECK_MSG(!atomic_load(&gave) || atomic_load(&gave) == -ESRCH, "%d", atomic_load(&gave));
+		r = end();
+		ST_END(&r, STHREAD_KILLED);
+	}
+	sthread_policy_destroy(p);
+	sthread_gate_destroy(g);
+}
+
+/* ---- by way of a gate that is busy ---- */
 
 static ssize_t takes_later(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
