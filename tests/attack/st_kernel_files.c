@@ -160,8 +160,11 @@ static int make_twins(void)
 		    !is_directory_of_another(files[i].path))
 			make_plain(dir, files[i].path);
 	fd = mkstemp(beneath_root);
-	if (fd < 0)
-		SKIP("nothing can be made in /: %s", strerror(errno));
+	if (fd < 0) { /* not as root */
+		NOTE("nothing can be made in /: %s", strerror(errno));
+		beneath_root[0] = '\0';
+		return dir;
+	}
 	CHECK_EQ(write(fd, "plain", 5), 5);
 	close(fd);
 	return dir;
@@ -175,7 +178,8 @@ static void opened(int dir)
 
 	st_grant_dir(p, dir, RIGHTS);
 	st_grant_dir(p, root, RIGHTS);
-	ST_PASSES(p, opens_plain, packed(root, FILES));
+	if (*beneath_root)
+		ST_PASSES(p, opens_plain, packed(root, FILES));
 	for (size_t i = 0; i < FILES; i++) {
 		struct stat st;
 
