@@ -3,7 +3,8 @@
  * stock.c - pages and tables that ring 0 may use by itself, and what it did with them.  World: host.
  *
  * The host keeps count by itself: what ring 0 shows as left must be what it was given, each once, and what it used it
- * must have noted.  Where that does not hold the vCPU is lost, and its stock with it: nothing of it is given again.
+ * must have noted.  Where that does not hold the vCPU is lost, and what is in doubt is never given again: a page that
+ * was used and not noted, as by a vCPU that failed in the midst of a fault, or all, where what is shown or noted is false.
  */
 #include <string.h>
 
@@ -106,13 +107,12 @@ void stock_drain(struct dune_vcpu *c, struct dune_space *s)
 
 	for (uint32_t i = 0; sound && i < nlog; i++)
 		sound = note(c, s, v->log[i]);
-	if (sound && !c->pages.n) {
-		c->pages = pages;
-		c->tables = tables;
-	} else {
+	if (!sound)
+		pages.n = tables.n = 0;
+	if (!sound || c->pages.n)
 		c->lost = true;
-		c->pages.n = c->tables.n = 0;
-	}
+	c->pages = pages;
+	c->tables = tables;
 	v->nlog = 0;
 	s->cow += v->cow;
 	s->demand += v->demand;

@@ -13,6 +13,8 @@
 
 #define ARENA (8UL << 20)
 #define AT    0x10000000UL
+#define USED  (1 + 3) /* a page, and tables: use_stock() */
+#define ALL   (2 * MON_STOCK)
 
 static struct dune_vm *vm;
 static struct dune_space *space;
@@ -93,12 +95,15 @@ static void ring0_frame(struct fake_cpu *c)
 static const struct {
 	const char *name;
 	void (*forge)(struct fake_cpu *c);
+	unsigned held; /* pages, from then on: the space's, and those in doubt */
 } forged[] = {
-#define FORGED(name) { #name, name }
-	FORGED(many_pages), FORGED(all_pages), FORGED(used_page), FORGED(lost_page), FORGED(one_page_twice),
-	FORGED(others_page), FORGED(no_page), FORGED(many_tables), FORGED(others_table), FORGED(page_as_table),
-	FORGED(many_notes), FORGED(no_note), FORGED(note_twice), FORGED(note_of_secret), FORGED(note_from_nowhere),
-	FORGED(note_between), FORGED(stack_below), FORGED(stack_end), FORGED(no_exit), FORGED(ring0_frame),
+#define FORGED(name, held) { #name, name, held }
+	FORGED(many_pages, ALL), FORGED(all_pages, ALL), FORGED(used_page, ALL), FORGED(lost_page, USED + 1),
+	FORGED(one_page_twice, ALL), FORGED(others_page, ALL), FORGED(no_page, ALL), FORGED(many_tables, ALL),
+	FORGED(others_table, ALL), FORGED(page_as_table, ALL), FORGED(many_notes, ALL), FORGED(no_note, USED),
+	FORGED(note_twice, ALL), FORGED(note_of_secret, ALL), FORGED(note_from_nowhere, ALL),
+	FORGED(note_between, ALL), FORGED(stack_below, USED), FORGED(stack_end, USED), FORGED(no_exit, USED),
+	FORGED(ring0_frame, USED),
 };
 
 static void begin(void)
@@ -154,7 +159,7 @@ int main(void)
 	begin();
 	before = used();
 	CHECK_EQ(dune_vcpu_run(vcpu, space, &f), DUNE_EXIT_SYSCALL);
-	CHECK_EQ(used(), before + 1 + 3);
+	CHECK_EQ(used(), before + USED);
 	CHECK_EQ(dune_space_private(space, &list), 1);
 	CHECK(list[0].at.v == AT && list[0].from.v == vm->zero_page.v);
 	end(before);
@@ -175,6 +180,7 @@ int main(void)
 		forge = forged[i].forge;
 		before = used();
 		CHECK_EQ(dune_vcpu_run(vcpu, space, &f), DUNE_EXIT_LOST);
+		CHECK_EQ(used(), before + forged[i].held);
 		CHECK_EQ(dune_vcpu_run(vcpu, space, &f), DUNE_EXIT_LOST);
 		CHECK_OK(dune_space_reset(space, 0));
 		end(before);

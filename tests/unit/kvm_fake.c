@@ -122,11 +122,11 @@ int fake_leave_monitor(struct fake_cpu *c, const struct dune_frame *f, enum mon_
 static int run(struct fake_cpu *c)
 {
 	const struct dune_frame call = { .vector = VECTOR_SYSCALL, .cs = SEL_USER_CS, .ss = SEL_USER_DS };
-	/* The host said where to go on; else it is where a signal ended the last one, in the middle of something. */
-	bool told = c->run->kvm_dirty_regs & KVM_SYNC_X86_REGS;
-	uint64_t rip = told ? c->run->s.regs.regs.rip : STUB;
+	bool dirty = c->run->kvm_dirty_regs & KVM_SYNC_X86_REGS;
+	uint64_t rip = dirty ? c->run->s.regs.regs.rip : STUB;
 
-	if (told)
+	c->told = dirty;
+	if (dirty)
 		c->area = c->run->s.regs.regs.rsp & ~(uint64_t)(MON_AREA_SIZE - 1);
 	c->mon = monitor_at(c->area + MON_AREA_VCPU);
 	c->stack = monitor_at(c->area + MON_AREA_STACK);

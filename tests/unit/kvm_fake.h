@@ -17,6 +17,7 @@
 struct fake_cpu {
 	int fd;
 	struct kvm_run *run;
+	bool told; /* the host said where to go on; else a signal ended the last one in the midst */
 	uint64_t area;
 	struct mon_vcpu *mon;
 	char *stack; /* host address of the page of the ring-0 stack */
