@@ -86,7 +86,8 @@ static void apply(struct mon_vcpu *v)
 	v->cr3 = 0;
 	CHECK_LE(v->nedits, MON_EDITS);
 	for (uint32_t i = 0; i < v->nedits; i++)
-		*(uint64_t *)fake_physical(v->edits[i].entry) = v->edits[i].value;
+		for (uint64_t k = 0; k <= v->edits[i].more; k++)
+			*(uint64_t *)fake_physical(v->edits[i].entry + k * 8) = v->edits[i].value;
 	v->nedits = v->flush = 0;
 }
 
