@@ -245,20 +245,21 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 void lane_end(struct lane *l);
 /* What the policy names may be destroyed, from now on: part of the end, also of one that never came. */
 void lane_let_go(struct lane *l);
+/* Puts the lane back to the beginning.  False: it is of no more use. */
+bool lane_clean(struct lane *l);
+
+/* stop.c, by other threads */
 /*
  * From here to lane_unlink_callee(), what stops the caller stops the callee.  False: the caller is
  * being stopped already, and nothing is linked.
  */
 bool lane_link_callee(struct lane *caller, struct lane *callee);
 void lane_unlink_callee(struct lane *caller);
-/* Puts the lane back to the beginning.  False: it is of no more use. */
-bool lane_clean(struct lane *l);
 /*
  * Makes the lane's run, if there is one, end.  True: it has not taken notice yet; then again, with
  * naps between.
  */
 bool lane_stop(struct lane *l, enum stop_reason reason);
-
 /*
  * Makes the lane's run give up what it holds of the open file that ctx.revoke says.  It is not to
  * hold that up by a gate of its own making: a call of one ends.  True: it has not yet; then again.
@@ -287,9 +288,11 @@ void watch_fini(void);
 /* revoke.c: -ESRCH: it has ended */
 int sthread_take_back(struct sthread *st, uint64_t file);
 
-/* worker.c */
+/* handle.c */
 void handle_get(struct sthread *st);
 void handle_put(struct sthread *st);
+
+/* worker.c */
 /*
  * What sthread_create() does, with a policy whose reference is taken over in any case.  creator: the
  * run that asks for it, served by this thread; NULL: the master.

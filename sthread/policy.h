@@ -86,6 +86,8 @@ bool policy_address(const struct policy *p, enum policy_use use, const struct ad
  * followed.
  */
 int policy_gate(const struct policy *p, uint64_t handle);
+/* Into a value that nobody else sees yet, with a reference of its own.  -EEXIST, -ENOMEM. */
+int policy_gate_insert(struct policy *v, struct sthread_gate *gate);
 
 /*
  * Locks all handles, with a lock that is a leaf, and gives the value to change, until policy_edited(); NULL, and not

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker.c - concurrent compartments: threads of the library that run them, and their handles.
+ * worker.c - concurrent compartments, on threads of the library; and sthread_call(), on the caller's.
  * World: host.
  */
 #include <dlfcn.h>
@@ -16,21 +16,6 @@
 #include "sthread/wall.h"
 
 #define WORKER_STACK (256UL << 10)
-
-/* For a call that goes on looking at it while another thread's join lets go of it. */
-void handle_get(struct sthread *st)
-{
-	atomic_fetch_add(&st->refs, 1);
-}
-
-void handle_put(struct sthread *st)
-{
-	if (atomic_fetch_sub(&st->refs, 1) != 1)
-		return;
-	policy_put(st->policy);
-	pthread_mutex_destroy(&st->lock);
-	free(st);
-}
 
 /*
  * ---- workers
@@ -356,77 +341,6 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	err = worker_start(out, policy_copy(policy), fn, arg, NULL);
 	cancel_release(cancel);
 	return err;
-}
-
-/* Take the owner's part away, once. */
-static int disown(struct sthread *st)
-{
-	bool owned;
-
-	if (!st || st->forks != process.forks)
-		return -EINVAL;
-	pthread_mutex_lock(&st->lock);
-	owned = st->owned;
-	st->owned = false;
-	pthread_mutex_unlock(&st->lock);
-	return owned ? 0 : -EINVAL;
-}
-
-int sthread_join(struct sthread *st, struct sthread_result *result)
-{
-	int err;
-
-	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_JOIN, (uintptr_t)st, (uintptr_t)result, 0, 0,
-				      0);
-	err = disown(st);
-	if (err)
-		return err;
-	while (!atomic_load(&st->done))
-		futex_wait(&st->done, 0);
-	if (result)
-		*result = st->result;
-	handle_put(st);
-	return 0;
-}
-
-int sthread_detach(struct sthread *st)
-{
-	int err;
-
-	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_DETACH, (uintptr_t)st, 0, 0, 0, 0);
-	err = disown(st);
-	if (!err)
-		handle_put(st);
-	return err;
-}
-
-int sthread_kill(struct sthread *st)
-{
-	struct timespec nap = FIRST_NAP;
-	int cancel;
-
-	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_KILL, (uintptr_t)st, 0, 0, 0, 0);
-	if (!st || st->forks != process.forks)
-		return -EINVAL;
-	if (atomic_load(&st->done))
-		return -ESRCH;
-	cancel = cancel_hold();
-	handle_get(st);
-	/* The lock is held for one try: who kills and who revokes need not wait for each other. */
-	for (bool again = true; again;) {
-		pthread_mutex_lock(&st->lock);
-		st->killed = true;
-		again = st->lane && lane_stop(st->lane, STOP_KILLED) && !gate_serves(st->lane);
-		pthread_mutex_unlock(&st->lock);
-		if (again)
-			lane_nap(&nap);
-	}
-	handle_put(st);
-	cancel_release(cancel);
-	return 0;
 }
 
 int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void *arg,

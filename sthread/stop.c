@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stop.c - other threads at a run: to end it, with the gate that it waits for, or to have it give
+ * something up.  World: host.
+ */
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sthread/internal.h"
+
+/* It may be in a forwarded call, or just before one. */
+static void signal_thread(struct lane *l)
+{
+	const struct itimerspec soon = { .it_value.tv_nsec = 1 };
+
+	l = l->signals ? l->signals : l;
+	if (!syscall(SYS_tgkill, getpid(), l->thread, process.signal))
+		return;
+	/*
+	 * The queue of pending signals is full, perhaps of another process's; the timer's place in
+	 * it is its own.
+	 */
+	timer_settime(l->timer, 0, &soon, NULL);
+}
+
+static void stop(struct lane *l, enum stop_reason reason);
+
+/* Its caller's lock is held. */
+static void stop_callee(struct lane *callee)
+{
+	pthread_mutex_lock(&callee->lock);
+	stop(callee, STOP_KILLED);
+	pthread_mutex_unlock(&callee->lock);
+}
+
+/* Its lock is held, as is that of its caller, and so on. */
+static void stop(struct lane *l, enum stop_reason reason)
+{
+	if (!atomic_load(&l->stop))
+		atomic_store(&l->reason, (int)reason);
+	atomic_store(&l->stop, true);
+	if (l->running) {
+		l->signalled = true;
+		dune_vcpu_kick(l->vcpu);
+		signal_thread(l);
+	}
+	if (l->callee)
+		stop_callee(l->callee);
+}
+
+bool lane_link_callee(struct lane *caller, struct lane *callee)
+{
+	bool going;
+
+	pthread_mutex_lock(&caller->lock);
+	going = !atomic_load(&caller->stop);
+	if (going)
+		caller->callee = callee;
+	pthread_mutex_unlock(&caller->lock);
+	return going;
+}
+
+void lane_unlink_callee(struct lane *caller)
+{
+	struct lane *callee = caller->callee;
+
+	pthread_mutex_lock(&caller->lock);
+	caller->callee = NULL;
+	pthread_mutex_unlock(&caller->lock);
+	/* It is not running: what was meant for it came too late. */
+	atomic_store(&callee->stop, false);
+	atomic_store(&callee->reason, STOP_NONE);
+}
+
+bool lane_stop(struct lane *l, enum stop_reason reason)
+{
+	bool running;
+
+	pthread_mutex_lock(&l->lock);
+	running = l->running;
+	if (running)
+		stop(l, reason);
+	pthread_mutex_unlock(&l->lock);
+	return running;
+}
+
+void lane_nap(struct timespec *nap)
+{
+	nanosleep(nap, NULL);
+	if (nap->tv_nsec < 1000000)
+		nap->tv_nsec *= 2;
+}
+
+bool lane_revoke(struct lane *l)
+{
+	bool waiting;
+
+	pthread_mutex_lock(&l->lock);
+	waiting = l->running && atomic_load(&l->ctx.revoke);
+	if (waiting) {
+		l->signalled = true;
+		dune_vcpu_kick(l->vcpu);
+		signal_thread(l);
+		if (l->callee && l->callee->made_inside)
+			stop_callee(l->callee);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return waiting;
+}
