@@ -171,6 +171,15 @@ int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
 	return 0;
 }
 
+static void has_descriptors(const struct lane *l, const struct policy *v)
+{
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct fd_entry *e = fdtab_find(&l->ctx.fds, v->grant[i].number);
+
+		CHECK(e && e->obj == v->grant[i].obj && !(v->grant[i].rights & ~e->rights));
+	}
+}
+
 /* A child ends when its function is odd, or when it is killed. */
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg, struct lane *creator)
 {
@@ -178,11 +187,7 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 
 	CHECK(creator == run[depth] && value);
 	no_wider(creator, value);
-	for (unsigned i = 0; i < value->n; i++) {
-		const struct fd_entry *e = fdtab_find(&creator->ctx.fds, value->grant[i].number);
-
-		CHECK(e && e->obj == value->grant[i].obj && !(value->grant[i].rights & ~e->rights));
-	}
+	has_descriptors(creator, value);
 	if ((uintptr_t)arg % 8 == 7) {
 		policy_put(value);
 		return -EAGAIN;
@@ -685,6 +690,7 @@ static void just_made(struct lane *l, uint64_t handle)
 
 	CHECK(e && !e->gate->native && e->gate->root == l->root && e->gate->depth == l->depth + 1);
 	CHECK(!e->gate->gone && !e->gate->holder && policy_gate(l->ctx.policy, handle) < 0);
+	has_descriptors(l, e->gate->policy);
 	if (nmade < MADE)
 		made[nmade++] = gate_get(e->gate);
 }
