@@ -71,9 +71,10 @@ static int within_descriptors(const struct policy *p, const struct policy *of)
 		const struct fd_entry *e = &p->grant[i], *f;
 		unsigned at = fd_entries_search(of->grant, of->n, e->number);
 
+		if (at == of->n)
+			return 0;
 		f = &of->grant[at];
-		if (at == of->n || f->number != e->number || f->dir != e->dir ||
-		    (e->rights & ~f->rights))
+		if (f->number != e->number || f->dir != e->dir || (e->rights & ~f->rights))
 			return 0;
 		if (e->obj != f->obj)
 			r = both(r, e->dir ? same_directory(e->obj->host, f->obj->host) :

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate.c - the library's own calls from inside: gate messages, descriptors given, tags, policies and sthreads of a
- * compartment's own; any number, any arguments, any memory.  World: host, fuzzing, over the unit tests' fake.
+ * gate.c - the library's own calls from inside: gate messages, what gates give, tags, policies, sthreads and
+ * gates of a compartment's own; any number, any arguments, any memory.  World: host, fuzzing, over the unit tests'
+ * fake.
  *
- * A gate runs here: what it finds is the caller's message as it was, whatever the caller's memory is by then.  What is
- * lent comes back, no policy made inside gives what its maker has not, and no right or reference is left over.
+ * A gate's run is one here, too: what it finds is the caller's message as it was, whatever the caller's memory is
+ * by then.  What is lent comes back but for what was spent, no policy or gate made inside gives what its maker has
+ * not, and no right, reference, lane or gate is left over.
  */
 #include <asm/unistd.h>
 #include <sys/mman.h>
@@ -22,34 +24,96 @@
 #define TAG_LEN (16 * PAGE)
 #define SEEN	8
 #define FDS	3
+#define MADE	256
+#define MEMORY	(64 * PAGE)
+#define MESSAGE (FAKE_DATA + 40 * PAGE) /* where gates find theirs, which is anybody's here */
+#define CONFIG	(FAKE_DATA + PAGE)
 
-struct process process = { .lock = PTHREAD_MUTEX_INITIALIZER };
+/* What there is nothing left of. */
+enum {
+	NO_TABLES = 1,
+	NO_THREADS = 2,
+	NO_IMAGE = 4,
+	NO_LANES = 8,
+	NO_NATIVES = 16,
+	STOPPED = 32,	 /* not lacking, but met with in the same way */
+	TAKEN_BACK = 64, /* a descriptor, while a gate is made */
+};
+
+struct process process = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.signal = SIGURG,
+	.message_low = MESSAGE,
+	.stack_low = FAKE_NOTHING,
+	.stack_top = FAKE_NOTHING + PAGE,
+};
 struct tags tags = { .lock = PTHREAD_MUTEX_INITIALIZER };
 volatile bool sthread_inside_flag;
 
 static struct input in;
 static struct sthread_gate *gate[GATES];
+static struct sthread_gate *made[MADE]; /* inside; a reference of ours */
 static struct sthread_tag tag[TAGS];
-static struct lane lane[STHREAD_GATE_DEPTH + 1]; /* by depth of the call */
-static uint64_t seen[SEEN];			 /* results: handles, addresses */
-static unsigned nseen, depth, children, served;
+static struct lane *run[STHREAD_GATE_DEPTH + 1]; /* within each other */
+static uint64_t buried[STHREAD_GATE_DEPTH + 1][POLICY_LIMITS]; /* lent by them, and spent */
+static struct gate_call *native;
+static uint64_t seen[SEEN], known[128][4]; /* results: handles, addresses; by what they are */
+static unsigned nseen, nmade, depth, children, lanes, served, lacking, pages_used;
 static int fd[FDS];
 
-static void step(struct lane *l);
+static bool step(struct lane *l);
 static void no_wider(const struct lane *l, const struct policy *v);
+static void take_back(struct lane *l, uint64_t file);
 
 /* ---- what the library has elsewhere ---- */
 
 bool process_enter_locked(void) { return true; }
+int process_enter(void *(*fn)(void *)) { return fn && !(lacking & NO_IMAGE) ? 0 : -EINVAL; }
 void process_leave(void) { }
-struct gate_call *gate_current(void) { return NULL; }
-void gate_lock(void) { }
-void gate_unlock(void) { }
+struct gate_call *gate_current(void) { return native; }
 uint64_t watch_cpu(const struct lane *l) { return l->cpu_seen; }
-void watch_cpu_limit(struct lane *l, uint64_t cpu) { (void)l, (void)cpu; }
-void dune_space_limit(struct dune_space *s, size_t pages) { CHECK(s && pages); }
-size_t dune_space_pages(const struct dune_space *s) { return s ? 3 : 0; }
+void watch_cpu_limit(struct lane *l, uint64_t cpu) { CHECK_LE(cpu, l->cpu_limit); }
+void dune_space_limit(struct dune_space *s, size_t pages) { CHECK(s && pages && pages <= MEMORY / PAGE); }
+size_t dune_space_pages(const struct dune_space *s) { return s ? pages_used : 0; }
+bool lane_stop(struct lane *l, enum stop_reason reason) { return l && reason != STOP_KILLED; }
+void lane_nap(struct timespec *nap) { FAIL("%ld: who waits?", nap->tv_nsec); }
 void tag_leave(struct sthread_tag *t) { t->users--; }
+
+int helpers_start(const struct policy *value, const struct lane *creator)
+{
+	if (creator && lacking & TAKEN_BACK && value->n)
+		take_back(run[depth], value->grant[0].obj->file);
+	return creator && lacking & NO_THREADS ? -EAGAIN : 0;
+}
+
+int native_run(void (*fn)(void *), void *arg)
+{
+	if (lacking & NO_NATIVES)
+		return -EAGAIN;
+	fn(arg);
+	return 0;
+}
+
+void handle_get(struct sthread *st)
+{
+	FAIL("%p: nobody looks for children", (void *)st);
+}
+
+/* No such name passes the check before it, and no other memory. */
+int sthread_policy_tagged(struct sthread_policy *p, const char *name, unsigned rights)
+{
+	FAIL("%p %s %u", (void *)p, name, rights);
+}
+
+int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
+{
+	FAIL("%lx %lx %p", at, len, (void *)out);
+}
+
+int tag_map_more(struct lane *l, const struct policy *p)
+{
+	return lacking & NO_TABLES && !grants_subset(&p->mem, &l->ctx.policy->mem) ? -ENOMEM : 0;
+}
 
 struct sthread_tag *tag_enter(struct sthread_tag *handle)
 {
@@ -107,18 +171,23 @@ int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
 	return 0;
 }
 
+static void has_descriptors(const struct lane *l, const struct policy *v)
+{
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct fd_entry *e = fdtab_find(&l->ctx.fds, v->grant[i].number);
+
+		CHECK(e && e->obj == v->grant[i].obj && !(v->grant[i].rights & ~e->rights));
+	}
+}
+
 /* A child ends when its function is odd, or when it is killed. */
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg, struct lane *creator)
 {
 	struct sthread *st;
 
-	CHECK(creator == &lane[depth] && value);
+	CHECK(creator == run[depth] && value);
 	no_wider(creator, value);
-	for (unsigned i = 0; i < value->n; i++) {
-		const struct fd_entry *e = fdtab_find(&creator->ctx.fds, value->grant[i].number);
-
-		CHECK(e && e->obj == value->grant[i].obj && !(value->grant[i].rights & ~e->rights));
-	}
+	has_descriptors(creator, value);
 	if ((uintptr_t)arg % 8 == 7) {
 		policy_put(value);
 		return -EAGAIN;
@@ -126,7 +195,9 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	st = calloc(1, sizeof(*st));
 	CHECK(st);
 	st->policy = value;
-	st->cpu = (uintptr_t)arg;
+	st->creator = creator;
+	st->spent[STHREAD_LIMIT_CPU_NS] = (uintptr_t)arg;
+	st->spent[STHREAD_LIMIT_GATE_CALLS] = (uintptr_t)arg % 5;
 	atomic_store(&st->done, (uintptr_t)fn & 1);
 	st->result.end = STHREAD_RETURNED;
 	st->result.value = arg;
@@ -141,9 +212,20 @@ int sthread_kill(struct sthread *st)
 	return 0;
 }
 
+/* Of what it was lent, if that is limited at all. */
+static void bury(uint64_t whole, const struct sthread *st, enum sthread_limit k)
+{
+	uint64_t lent = st->policy->limit[k];
+
+	if (whole != POLICY_NO_LIMIT)
+		buried[depth][k] += st->spent[k] < lent ? st->spent[k] : lent;
+}
+
 int sthread_join(struct sthread *st, struct sthread_result *r)
 {
-	CHECK(atomic_load(&st->done));
+	CHECK(atomic_load(&st->done) && st->creator == run[depth]);
+	bury(run[depth]->cpu_limit, st, STHREAD_LIMIT_CPU_NS);
+	bury(run[depth]->calls_limit, st, STHREAD_LIMIT_GATE_CALLS);
 	if (r)
 		*r = st->result;
 	policy_put(st->policy);
@@ -158,6 +240,144 @@ int sthread_take_back(struct sthread *st, uint64_t file)
 	return 0;
 }
 
+/* ---- lanes: what run.c and lane.c do, but for the processor ---- */
+
+bool lane_clean(struct lane *l) { return l->id % 2; }
+int lane_arm(struct lane *l) { return lacking & NO_THREADS && l ? -EAGAIN : 0; }
+void lane_disarm(struct lane *l) { CHECK(!l->signals); }
+struct lane *lane_get_idle(void) { return NULL; }
+
+int lane_get(struct lane **out)
+{
+	struct lane *l = lacking & NO_LANES ? NULL : calloc(1, sizeof(*l));
+
+	if (!l)
+		return -EAGAIN;
+	l->ctx.mem.vm = fake_ctx.mem.vm;
+	l->ctx.mem.space = l->space = fake_ctx.mem.space;
+	l->ctx.area_start = FAKE_AREA;
+	l->ctx.area_end = FAKE_AREA_END;
+	l->ctx.stop = &fake_stop;
+	l->ctx.host_call = hostcall_serve;
+	pthread_mutex_init(&l->lock, NULL);
+	lanes++;
+	*out = l;
+	return 0;
+}
+
+void lane_put(struct lane *l)
+{
+	CHECK(!atomic_load(&l->nest) && !l->holds && !l->callee && !l->serves);
+	sys_ctx_fini(&l->ctx);
+	free(l->tally);
+	free(l);
+	lanes--;
+}
+
+void lane_discard(struct lane *l)
+{
+	lane_put(l);
+}
+
+int lane_begin(struct lane *l, const struct policy *policy, bool own_thread)
+{
+	int err = policy_hold(policy);
+
+	if (err)
+		return err;
+	l->holds = policy_get(policy);
+	l->ctx.policy = policy;
+	l->ctx.own_thread = own_thread;
+	return sys_begin(&l->ctx);
+}
+
+void lane_let_go(struct lane *l)
+{
+	if (!l->holds)
+		return;
+	policy_release(l->holds);
+	policy_put(l->holds);
+	l->holds = NULL;
+}
+
+void lane_end(struct lane *l)
+{
+	nest_fini(l);
+	sys_done(&l->ctx);
+	lane_let_go(l);
+	l->ctx.policy = NULL;
+}
+
+bool lane_link_callee(struct lane *caller, struct lane *callee)
+{
+	CHECK(!caller->callee);
+	if (!atomic_load(&caller->stop))
+		caller->callee = callee;
+	return caller->callee;
+}
+
+void lane_unlink_callee(struct lane *caller)
+{
+	CHECK(caller->callee);
+	caller->callee = NULL;
+}
+
+/* As lane_enter() of run.c begins and ends. */
+static void enter(struct lane *l)
+{
+	const struct sthread_gate *g = l->serves ? l->serves->gate : NULL;
+	uint64_t own = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
+
+	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
+	l->tallied = false;
+	l->gate_calls = 0;
+	l->cpu_seen = 0;
+	l->root = g && g->root ? g->root : l;
+	l->depth = g ? g->depth : 0;
+	l->above = native;
+	l->cpu_limit = g && g->cpu < own ? g->cpu : own;
+	l->calls_limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
+	if (g && g->calls < l->calls_limit)
+		l->calls_limit = g->calls;
+	memset(buried[depth], 0, sizeof(buried[depth]));
+	run[depth] = l;
+}
+
+static void leave(struct lane *l, uint64_t spent[POLICY_LIMITS])
+{
+	struct nest *n = atomic_load(&l->nest);
+
+	nest_end(l, spent);
+	for (unsigned i = 0; i < POLICY_LIMITS; i++) {
+		CHECK_EQ(spent[i], buried[depth][i]);
+		CHECK(!n || !n->lent[i]);
+	}
+	for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++)
+		CHECK(!n->gate[i].gate && !n->child[i].st);
+	CHECK(l->root != l || !atomic_load(&l->descendants));
+	spent[STHREAD_LIMIT_GATE_CALLS] += l->gate_calls;
+	CHECK_LE(spent[STHREAD_LIMIT_GATE_CALLS], l->calls_limit);
+	CHECK_LE(spent[STHREAD_LIMIT_CPU_NS], l->cpu_limit);
+}
+
+/* What a run of a gate spent is its maker's loss, which is one of those above it. */
+static void spend(struct sthread_gate *g, const uint64_t *spent)
+{
+	uint64_t cpu = g->cpu, calls = g->calls;
+
+	gate_spend(g, spent);
+	for (unsigned d = 0; g->root && d <= depth; d++) {
+		const struct nest *n = atomic_load(&run[d]->nest);
+
+		for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++) {
+			if (n->gate[i].gate != g)
+				continue;
+			buried[d][STHREAD_LIMIT_CPU_NS] += cpu - g->cpu;
+			buried[d][STHREAD_LIMIT_GATE_CALLS] += calls - g->calls;
+		}
+	}
+}
+
 /* ---- gates ---- */
 
 static unsigned sum(const unsigned char *p, size_t n)
@@ -169,35 +389,82 @@ static unsigned sum(const unsigned char *p, size_t n)
 	return s;
 }
 
-static ssize_t serve(struct gate_call *c)
+static void fill(uint64_t at, size_t n)
 {
-	struct lane *l = &lane[depth + 1];
-	unsigned before = sum(c->in, c->in_len), how = (unsigned)take(&in, 1);
-	ssize_t n;
+	for (size_t some; n; n -= some, at += some) {
+		some = PAGE - at % PAGE < n ? PAGE - at % PAGE : n;
+		memset(fake_host(at), 0x5a, some);
+	}
+}
 
-	CHECK(c->caller == &lane[depth] && c->gate && c->depth == depth + 1);
+static void looked_at(const struct gate_call *c)
+{
+	CHECK(c->gate && c->depth && c->depth <= STHREAD_GATE_DEPTH);
 	CHECK(c->in_len <= STHREAD_GATE_MESSAGE && c->out_cap <= STHREAD_GATE_MESSAGE);
 	for (size_t i = 0; i < c->out_cap; i++)
 		CHECK_EQ(c->out[i], 0);
 	served++;
-	c->began = how % 8;
-	l->serves = c;
+}
+
+int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *st, struct sthread_result *r)
+{
+	struct gate_call *c = l->serves;
+	unsigned before = sum(c->in, c->in_len), how = (unsigned)take(&in, 1), answer;
+	uint64_t spent[POLICY_LIMITS] = { 0 };
+	struct gate_entry e;
+
+	CHECK(fn == gate_inside && !st && c && c->caller == (native && c->up == native ? NULL : run[depth]));
+	CHECK(l->holds == c->gate->policy || c->gate->kind == STHREAD_GATE_RECYCLED);
+	looked_at(c);
+	if (how == 255)
+		return -EAGAIN;
+	memcpy(&e, fake_host((uintptr_t)arg), sizeof(e));
+	CHECK(e.fn == c->gate->fn && e.in_len == c->in_len && e.out_cap == c->out_cap);
+	for (size_t i = 0; i < e.in_len; i += PAGE)
+		CHECK_EQ(*fake_host((uintptr_t)e.in + i), c->in[i]);
 	depth++;
-	for (unsigned i = how >> 6; i; i--)
-		step(l);
+	enter(l);
+	for (unsigned i = how & 7; i && step(l); i--)
+		;
+	leave(l, spent);
 	depth--;
-	l->serves = NULL;
+	spend(c->gate, spent);
 	memset(fake_host(FAKE_DATA), how, PAGE);
 	CHECK_EQ(sum(c->in, c->in_len), before);
+	answer = (unsigned)take(&in, 2);
+	*r = (struct sthread_result){ .end = how & 8 ? how >> 4 & 7 : STHREAD_RETURNED };
+	r->value = (void *)(answer >> 15 ? -(intptr_t)(answer & 0x7fff) : (intptr_t)(answer % (c->out_cap + 2)));
+	if ((intptr_t)r->value > 0 && (uintptr_t)r->value <= c->out_cap)
+		fill((uintptr_t)e.out, (uintptr_t)r->value);
+	return 0;
+}
+
+/* It gives what the compartments beneath have not, and calls gates in its turn. */
+ssize_t gate_in_master(struct gate_call *c)
+{
+	unsigned how = (unsigned)take(&in, 1), which = (unsigned)take(&in, 1);
+	struct gate_call *before = native;
+	unsigned char out[8] = { 0 };
+	ssize_t n;
+
+	looked_at(c);
+	native = c;
+	c->began = true;
+	if (how & 1)
+		(void)!sthread_gate_give_fd(fd[which % FDS], which >> 4);
+	if (how & 2)
+		(void)!sthread_gate_give_tag(&tag[which % TAGS], which >> 6);
+	if (how & 4) {
+		n = sthread_gate_call(gate[which % GATES], &how, sizeof(how), out, sizeof(out));
+		CHECK(n <= (ssize_t)sizeof(out) && (n <= 0 || out[0] == 0x5a));
+	}
+	native = before;
 	n = how & 8 ? -(ssize_t)(how >> 4) - 1 : (ssize_t)(take(&in, 2) % (c->out_cap + 1));
 	if (n > 0)
 		memset(c->out, 0x5a, (size_t)n);
 	c->failed = n < 0;
 	return n;
 }
-
-ssize_t gate_in_lane(struct gate_call *c) { return serve(c); }
-ssize_t gate_in_master(struct gate_call *c) { return serve(c); }
 
 /* ---- one call ---- */
 
@@ -225,6 +492,91 @@ static uint64_t argument(void)
 	}
 }
 
+/* What the arguments of each call are, as in the cases below; and, behind the colon, its result. */
+static const char *const likely[HOSTCALLS_END - HOSTCALL_RETURN] = {
+#define CALL_TAKES(name, what) [HOSTCALL_##name - HOSTCALL_RETURN] = what
+	CALL_TAKES(GATE_CALL, "gmnmn"),
+	CALL_TAKES(GATE_FIND, "z"),
+	CALL_TAKES(GATE_CALLER, ""),
+	CALL_TAKES(GATE_GIVE_FD, "fn"),
+	CALL_TAKES(GATE_GIVE_TAG, "tr"),
+	CALL_TAKES(GATE_CREATE, "c:g"),
+	CALL_TAKES(GATE_DESTROY, "g"),
+	CALL_TAKES(TAG_ALLOC, "tn:b"),
+	CALL_TAKES(TAG_CALLOC, "tn:b"),
+	CALL_TAKES(TAG_REALLOC, "tbn:b"),
+	CALL_TAKES(TAG_FREE, "b"),
+	CALL_TAKES(TAG_OF, "b"),
+	CALL_TAKES(POLICY_CREATE, ":p"),
+	CALL_TAKES(POLICY_DESTROY, "p"),
+	CALL_TAKES(POLICY_FD, "pfr"),
+	CALL_TAKES(POLICY_DIR, "pfr"),
+	CALL_TAKES(POLICY_SYSCALL, "pnr"),
+	CALL_TAKES(POLICY_SYSCALL_ARG, "pnrnn"),
+	CALL_TAKES(POLICY_LIMIT, "prn"),
+	CALL_TAKES(POLICY_TAG, "ptr"),
+	CALL_TAKES(POLICY_MEMORY, "pakr"),
+	CALL_TAKES(POLICY_GATE, "pg"),
+	CALL_TAKES(POLICY_TAGGED, "pzr"),
+	CALL_TAKES(POLICY_CONNECT, "pmnn"),
+	CALL_TAKES(POLICY_BIND, "pmnn"),
+	CALL_TAKES(POLICY_FORMAT, "pmn"),
+	CALL_TAKES(POLICY_IS_SUBSET, "pp"),
+	CALL_TAKES(STHREAD_CREATE, "pnn:h"),
+	CALL_TAKES(STHREAD_CALL, "pnnm"),
+	CALL_TAKES(STHREAD_JOIN, "hm"),
+	CALL_TAKES(STHREAD_KILL, "h"),
+	CALL_TAKES(STHREAD_DETACH, "h"),
+};
+
+static uint64_t config(void);
+
+static uint64_t one_of(char kind)
+{
+	unsigned how = kind == 'c' ? 0 : (unsigned)take(&in, 1);
+
+	switch (kind) {
+	case 'c': return config();
+	case 'g': return how % 8 < GATES ? (uintptr_t)gate[how % 8] : known['g'][how % 4];
+	case 'p': return how >= 250 ? 0 : known['p'][how % 4];
+	case 'h':
+	case 'b': return known[(unsigned)kind][how % 4];
+	case 't': return (uintptr_t)&tag[how % TAGS];
+	case 'f': return how < 128 ? (uint64_t)fd[how % FDS] : how & 15;
+	case 'a': return tag[how % TAGS].start + (how >> 6) * PAGE;
+	case 'k': return (how & 3) * PAGE;
+	case 'm': return how < 8 ? 0 : FAKE_DATA + (how & 31) * PAGE + (how >> 5) * 512;
+	case 'n': return how < 224 ? how : 1UL << how % 32;
+	case 'r': return how & 7;
+	case 'z': return CONFIG + 128 + 32 * (how & 7);
+	default: return argument();
+	}
+}
+
+static void arguments(struct dune_frame *f, const char *what)
+{
+	uint64_t *const to[] = { &f->rdi, &f->rsi, &f->rdx, &f->r10, &f->r8 };
+
+	for (unsigned i = 0; i < 5; i++) {
+		if (!what)
+			*to[i] = argument();
+		else if (what[i] && what[i] != ':')
+			*to[i] = one_of(what[i]);
+		else
+			break;
+	}
+}
+
+static void keep(uint64_t result, const char *what)
+{
+	const char *kind = what ? strchr(what, ':') : NULL;
+
+	seen[nseen % SEEN] = result;
+	if (kind)
+		known[(unsigned)kind[1]][nseen % 4] = result;
+	nseen++;
+}
+
 /* A policy made inside: no more than what the run itself has, looked at right by right. */
 static void no_wider(const struct lane *l, const struct policy *v)
 {
@@ -235,14 +587,47 @@ static void no_wider(const struct lane *l, const struct policy *v)
 	CHECK_LE(policy_leaves(v->other), policy_leaves(of->other));
 	for (unsigned i = 0; i < POLICY_LIMITS; i++)
 		CHECK_LE(v->limit[i], of->limit[i]);
-	for (unsigned i = 0; i < v->ngates; i++)
-		CHECK(policy_gate(of, (uintptr_t)v->gate[i]) >= 0 && !v->gate[i]->max_calls);
+	for (unsigned i = 0; i < v->ngates; i++) {
+		const struct sthread_gate *g = v->gate[i];
+		int at = policy_gate(of, g->handle);
+
+		/* One of its own that it destroyed is of no use. */
+		CHECK(nest_gate_own(l, g) || (g->root && g->gone) ||
+		      (at >= 0 && of->gate[at] == g && !g->max_calls));
+	}
 	for (size_t i = 0; i < v->mem.n; i++) {
 		const struct grant *g = &v->mem.list[i], *has = grants_find(&of->mem, g->start);
 
 		CHECK(has && g->tag == has->tag && !(g->rights & ~has->rights));
 		CHECK(g->len <= has->start + has->len - g->start);
 	}
+}
+
+/* What is lent is what children and gates have, and what those that ended spent. */
+static void lent_is_held(const struct lane *l, const struct nest *n)
+{
+	uint64_t held[POLICY_LIMITS];
+
+	memcpy(held, buried[depth], sizeof(held));
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
+		const struct sthread_gate *g = n->gate[i].gate;
+
+		for (unsigned k = 0; k < POLICY_LIMITS; k++) {
+			held[k] += n->child[i].st ? n->child[i].limit[k] : 0;
+			if (g && k == STHREAD_LIMIT_CPU_NS)
+				held[k] += g->cpu == POLICY_NO_LIMIT ? 0 : g->cpu;
+			else if (g && k == STHREAD_LIMIT_GATE_CALLS)
+				held[k] += g->calls == POLICY_NO_LIMIT ? 0 : g->calls;
+			else if (g)
+				held[k] += n->gate[i].limit[k];
+		}
+	}
+	for (unsigned k = 0; k < POLICY_LIMITS; k++) {
+		CHECK_EQ(n->lent[k], held[k]);
+		CHECK_LE(n->lent[k], l->ctx.policy->limit[k]);
+	}
+	CHECK_LE(n->lent[STHREAD_LIMIT_CPU_NS], l->cpu_limit);
+	CHECK_LE(n->lent[STHREAD_LIMIT_GATE_CALLS] + l->gate_calls, l->calls_limit);
 }
 
 static void consistent(struct lane *l)
@@ -268,108 +653,190 @@ static void consistent(struct lane *l)
 		}
 	}
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
-		seats += !!n->child[i].st;
-	CHECK_EQ(atomic_load(&l->descendants), seats);
-	for (unsigned i = 0; i < POLICY_LIMITS; i++)
-		CHECK_LE(n->lent[i], l->ctx.policy->limit[i]);
+		if (n->gate[i].gate)
+			no_wider(l, n->gate[i].gate->policy);
+	for (unsigned d = 0; d <= depth; d++) {
+		const struct nest *of = run[d]->root == l->root ? atomic_load(&run[d]->nest) : NULL;
+
+		for (unsigned i = 0; of && i < STHREAD_NEST_LIVE; i++)
+			seats += !!of->child[i].st + !!of->gate[i].gate;
+	}
+	CHECK_EQ(atomic_load(&l->root->descendants), seats);
+	lent_is_held(l, n);
 }
 
-static void step(struct lane *l)
+/* A configuration that may well do. */
+static uint64_t config(void)
+{
+	unsigned how = (unsigned)take(&in, 1);
+	struct sthread_gate_config cfg = {
+		.size = sizeof(cfg),
+		.name = how & 1 ? (const char *)CONFIG + 128 + (how & 32) : NULL,
+		.fn = (sthread_gate_fn *)FAKE_NOTHING,
+		.policy = how & 2 ? (const void *)one_of('p') : NULL, /* NOLINT(performance-no-int-to-ptr) */
+		.after = how & 4 ? (const void *)one_of('g') : NULL, /* NOLINT(performance-no-int-to-ptr) */
+		.kind = how & 8 ? STHREAD_GATE_RECYCLED : STHREAD_GATE_FRESH,
+		.max_calls = how & 32 ? how >> 6 : 0,
+		.native = how == 255,
+	};
+
+	fake_put(CONFIG, &cfg, sizeof(cfg));
+	return CONFIG;
+}
+
+static void just_made(struct lane *l, uint64_t handle)
+{
+	const struct nest_gate *e = nest_gate_find(l, handle);
+
+	CHECK(e && !e->gate->native && e->gate->root == l->root && e->gate->depth == l->depth + 1);
+	CHECK(!e->gate->gone && !e->gate->holder && policy_gate(l->ctx.policy, handle) < 0);
+	has_descriptors(l, e->gate->policy);
+	if (nmade < MADE)
+		made[nmade++] = gate_get(e->gate);
+}
+
+/* By another thread. */
+static void take_back(struct lane *l, uint64_t file)
+{
+	struct sthread_gate *list[STHREAD_NEST_LIVE];
+	unsigned n;
+
+	fdtab_revoke(&l->ctx.fds, file);
+	n = nest_bar(l, file, list);
+	while (n--) {
+		gate_cut(list[n]);
+		CHECK(list[n]->gone && !list[n]->lane);
+		gate_put(list[n]);
+	}
+}
+
+/* What is no call. */
+static void other(struct lane *l, unsigned op)
+{
+	const struct fdtab *t = &l->ctx.fds;
+	uint64_t v, at;
+
+	if (op >= 254) {
+		lacking = (unsigned)take(&in, 1);
+	} else if (op >= 252) {
+		l->cpu_seen += take(&in, 2);
+	} else if (op >= 250) {
+		at = take(&in, 1);
+		take_back(l, t->n ? t->entry[at % t->n].obj->file : 0);
+	} else {
+		v = argument();
+		at = take(&in, 2);
+		memcpy(fake_host(FAKE_DATA + at % (16 * PAGE - 8)), &v, at % PAGE > PAGE - 8 ? 1 : 8);
+	}
+}
+
+/* False: the run has ended. */
+static bool step(struct lane *l)
 {
 	unsigned op = (unsigned)take(&in, 1);
 	struct dune_frame f = { 0 };
 	unsigned char before[64];
 	unsigned calls = served;
+	const char *what;
 	bool out;
 
-	if (op >= 232) {
-		uint64_t v = argument(), at = take(&in, 2);
-
-		memcpy(fake_host(FAKE_DATA + at % (16 * PAGE - 8)), &v, at % PAGE > PAGE - 8 ? 1 : 8);
-		return;
+	if (op >= 240) {
+		other(l, op);
+		return true;
 	}
-	f.rax = op >= 228 ? __NR_close : HOSTCALL_RETURN + 2 + op % (HOSTCALLS_END - HOSTCALL_RETURN);
-	f.rdi = argument();
-	f.rsi = argument();
-	f.rdx = argument();
-	f.r10 = argument();
-	f.r8 = argument();
+	f.rax = op >= 238 ? __NR_close : HOSTCALL_RETURN + 2 + op % (HOSTCALLS_END - HOSTCALL_RETURN);
+	what = op >= 64 && f.rax - HOSTCALL_RETURN < HOSTCALLS_END - HOSTCALL_RETURN ? likely[f.rax - HOSTCALL_RETURN] : NULL;
+	arguments(&f, what);
 	op = (unsigned)f.rax;
+	/* Who would wait for a child does not. */
+	atomic_store(&l->stop, lacking & STOPPED || op == HOSTCALL_STHREAD_CALL || op == HOSTCALL_STHREAD_JOIN);
 	/* A call that is refused leaves alone what it was to fill. */
 	out = op == HOSTCALL_GATE_CALL && f.r10 - FAKE_DATA < FAKE_DATA_PAGES * PAGE && f.r10 % PAGE <= PAGE - 64;
 	if (out)
 		memcpy(before, fake_host(f.r10), 64);
-	CHECK_EQ(sys_dispatch(&l->ctx, &f), SYS_RESUME);
+	if (sys_dispatch(&l->ctx, &f) != SYS_RESUME) {
+		CHECK(l->ctx.end == STHREAD_DENIED ? depth : l->ctx.end == STHREAD_OVER_LIMIT);
+		CHECK(l->ctx.end == STHREAD_DENIED || op == HOSTCALL_GATE_CALL);
+		consistent(l);
+		return false;
+	}
 	CHECK((long)f.rax >= -4095);
 	if (out && (long)f.rax < 0 && served == calls)
 		CHECK_MEM(fake_host(f.r10), before, 64);
+	if (out && (long)f.rax > 0)
+		CHECK_EQ(*fake_host(f.r10), 0x5a);
 	if ((long)f.rax > 0)
-		seen[nseen++ % SEEN] = f.rax;
+		keep(f.rax, what);
+	if (op == HOSTCALL_GATE_CREATE && (long)f.rax > 0)
+		just_made(l, f.rax);
 	consistent(l);
+	return true;
 }
 
 /* ---- a run ---- */
 
-static void lane_start(struct lane *l, struct sthread_policy *p, unsigned at)
-{
-	memset(l, 0, sizeof(*l));
-	l->ctx.mem.vm = fake_ctx.mem.vm;
-	l->ctx.mem.space = l->space = fake_ctx.mem.space;
-	l->ctx.policy = policy_copy(p);
-	l->ctx.area_start = FAKE_AREA;
-	l->ctx.area_end = FAKE_AREA_END;
-	l->ctx.stop = &fake_stop;
-	l->ctx.host_call = hostcall_serve;
-	l->id = 100 + at;
-	l->root = l;
-	atomic_init(&l->stop, true); /* who would wait for a child does not */
-	CHECK_OK(sys_begin(&l->ctx));
-}
-
-static void lane_over(struct lane *l)
-{
-	struct nest *n = atomic_load(&l->nest);
-
-	nest_end(l);
-	for (unsigned i = 0; n && i < POLICY_LIMITS; i++)
-		CHECK_EQ(n->lent[i], 0);
-	CHECK_EQ(atomic_load(&l->descendants), 0);
-	nest_fini(l);
-	sys_done(&l->ctx);
-	policy_put(l->ctx.policy);
-	fdtab_fini(&l->ctx.fds);
-	free(l->tally);
-}
-
-static struct sthread_gate *new_gate(unsigned i)
-{
-	struct sthread_gate *g = calloc(1, sizeof(*g));
-
-	CHECK(g);
-	atomic_init(&g->refs, 1);
-	snprintf(g->name, sizeof(g->name), "gate%u", i);
-	g->native = i & 1;
-	g->max_calls = i == 2 ? 2 : 0;
-	g->after = i == 3 ? gate_get(gate[0]) : NULL;
-	return g;
-}
-
-static struct sthread_policy *whole(void)
+/* What a gate of the master has, the run does not: the last tag. */
+static struct sthread_policy *whole(unsigned ngates, unsigned limits)
 {
 	struct sthread_policy *p = fake_policy_all();
 
 	for (unsigned i = 0; i < FDS; i++)
 		CHECK_OK(sthread_policy_fd(p, fd[i], i ? STHREAD_FD_READ | STHREAD_FD_WRITE : STHREAD_FD_READ));
-	for (unsigned i = 0; i < GATES; i++) {
-		gate[i] = new_gate(i);
+	for (unsigned i = 0; i < ngates; i++)
 		CHECK_OK(sthread_policy_gate(p, gate[i]));
-	}
-	/* The last tag is not granted, the one before only to be read. */
 	CHECK_OK(sthread_policy_tag(p, &tag[0], STHREAD_READ | STHREAD_WRITE));
 	CHECK_OK(sthread_policy_memory(p, (void *)tag[1].start, 4 * PAGE, STHREAD_READ)); /* NOLINT */
-	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, 64 * PAGE));
-	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 1000000));
+	if (ngates < GATES)
+		CHECK_OK(sthread_policy_tag(p, &tag[2], STHREAD_READ | STHREAD_WRITE));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, MEMORY));
+	if (limits & 1)
+		CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 1000000));
+	if (limits & 2)
+		CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, 40));
 	return p;
+}
+
+/* Each may call those before it, but for the native one, which may call all. */
+static void make_gates(unsigned limits)
+{
+	static const char *const name[GATES] = { "gate0", "gate1", "gate2", "gate3" };
+
+	for (unsigned i = 0; i < GATES; i++) {
+		struct sthread_policy *p = i == 1 ? NULL : whole(i, limits);
+		struct sthread_gate_config cfg = {
+			.size = sizeof(cfg),
+			.name = name[i],
+			.fn = (sthread_gate_fn *)FAKE_NOTHING,
+			.policy = p,
+			.kind = i >= 2 ? STHREAD_GATE_RECYCLED : STHREAD_GATE_FRESH,
+			.native = i == 1,
+			.after = i == 3 ? gate[0] : NULL,
+			.max_calls = i == 2 ? 2 : 0,
+		};
+
+		CHECK_OK(sthread_gate_create(&gate[i], &cfg));
+		sthread_policy_destroy(p);
+	}
+}
+
+static void drop_gates(void)
+{
+	/* What recycled ones kept first: it may have policies that name gates. */
+	for (unsigned i = 0; i < GATES; i++) {
+		struct lane *kept = gate_close(gate[i]);
+
+		if (kept)
+			gate_lane_back(kept);
+	}
+	while (nmade--) {
+		CHECK_EQ(atomic_load(&made[nmade]->refs), 1);
+		CHECK(made[nmade]->gone && !made[nmade]->holder && !made[nmade]->lane);
+		gate_put(made[nmade]);
+	}
+	for (unsigned i = GATES; i--;) { /* the last has a reference on the first */
+		CHECK_EQ(atomic_load(&gate[i]->refs), 1);
+		sthread_gate_destroy(gate[i]);
+	}
 }
 
 static void prepare(void)
@@ -392,31 +859,47 @@ static void prepare(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	uint64_t spent[POLICY_LIMITS] = { 0 };
 	struct sthread_policy *p;
+	const struct policy *v;
+	struct lane *l;
+	unsigned how;
 
 	if (!fd[0])
 		prepare();
 	in = (struct input){ data, len };
 	memset(seen, 0, sizeof(seen));
+	memset(known, 0, sizeof(known));
 	memset(live, 0, sizeof(live));
-	nseen = 0;
+	nseen = nmade = depth = lacking = 0;
+	how = (unsigned)take(&in, 1);
+	pages_used = how >> 5;
 	fake_reset();
-	p = whole();
+	make_gates(how);
+	p = whole(GATES, how >> 2);
 	fake_begin(p);
 	atomic_store(&fake_stop, true);
-	for (unsigned i = 0; i <= STHREAD_GATE_DEPTH; i++)
-		lane_start(&lane[i], p, i);
+	fake_puts(CONFIG + 128, "made");
+	fake_puts(CONFIG + 160, "gate1");
+	fake_puts(CONFIG + 192, "a name that is longer than gates have, by far");
+	v = policy_copy(p);
 	sthread_policy_destroy(p);
-	while (in.left)
-		step(&lane[0]);
-	for (unsigned i = 0; i <= STHREAD_GATE_DEPTH; i++)
-		lane_over(&lane[i]);
+	CHECK_OK(lane_get(&l));
+	CHECK_OK(lane_begin(l, v, how & 16));
+	policy_put(v);
+	enter(l);
+	while (in.left && step(l))
+		;
+	in.left = 0;
+	lacking = 0;
+	leave(l, spent);
+	lane_end(l);
+	lane_put(l);
 	fake_end();
 	CHECK_EQ(children, 0);
-	for (unsigned i = GATES; i--;) { /* the last has a reference on the first */
-		CHECK_EQ(atomic_load(&gate[i]->refs), 1);
-		gate_put(gate[i]);
-	}
+	drop_gates();
+	CHECK_EQ(lanes, 0);
+	CHECK(!tags.held);
 	for (unsigned i = 0; i < TAGS; i++)
 		CHECK_EQ(atomic_load(&tag[i].refs), 1);
 	CHECK_EQ(fd_objects(), 0);
