@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -21,6 +22,28 @@ static inline void futex_wait_for(_Atomic uint32_t *word, uint32_t while_is,
 static inline void futex_wait(_Atomic uint32_t *word, uint32_t while_is)
 {
 	futex_wait_for(word, while_is, NULL);
+}
+
+/*
+ * Until the word is not 0.  What comes soon is not worth going to sleep for: to be woken takes longer
+ * than a short run.  Others that want the processor meanwhile, the run itself perhaps, get it.
+ */
+#define FUTEX_SOON_NS 100000
+
+static inline void futex_await(_Atomic uint32_t *word)
+{
+	uint64_t now, until = 0;
+	struct timespec t;
+
+	while (!atomic_load(word)) {
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		now = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+		until = until ? until : now + FUTEX_SOON_NS;
+		if (now < until)
+			sched_yield();
+		else
+			futex_wait(word, 0);
+	}
 }
 
 static inline void futex_wake(_Atomic uint32_t *word)

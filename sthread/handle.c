@@ -47,8 +47,7 @@ int sthread_join(struct sthread *st, struct sthread_result *result)
 	err = disown(st);
 	if (err)
 		return err;
-	while (!atomic_load(&st->done))
-		futex_wait(&st->done, 0);
+	futex_await(&st->done);
 	if (result)
 		*result = st->result;
 	handle_put(st);

@@ -107,8 +107,7 @@ static void *worker_main(void *arg)
 	atomic_store(&w->up, lane_arm(w->lane) ? 2 : 1);
 	futex_wake(&w->up);
 	for (;;) {
-		while (!atomic_load(&w->wake))
-			futex_wait(&w->wake, 0);
+		futex_await(&w->wake);
 		if (!w->job)
 			break;
 		run_job(w, w->job);
