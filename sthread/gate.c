@@ -134,16 +134,11 @@ static void give_back(struct sthread_gate *g, struct lane *l)
 	process_leave();
 }
 
-bool gate_cut(struct sthread_gate *g)
+void gate_cut(struct sthread_gate *g)
 {
 	struct timespec nap = FIRST_NAP;
-	bool was;
-	struct lane *l;
+	struct lane *l = gate_close(g);
 
-	gate_lock();
-	was = g->gone && !g->holder;
-	gate_unlock();
-	l = gate_close(g);
 	if (l)
 		give_back(g, l);
 	/* Those that wait for their turn get it, and see. */
@@ -154,7 +149,6 @@ bool gate_cut(struct sthread_gate *g)
 		gate_unlock();
 		lane_nap(&nap);
 	}
-	return !was;
 }
 
 void sthread_gate_destroy(struct sthread_gate *g)

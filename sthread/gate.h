@@ -96,8 +96,8 @@ int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
 	      const struct policy *value, struct lane *maker);
 /* No call begins any more.  What it keeps, if it is at rest, or NULL. */
 struct lane *gate_close(struct sthread_gate *g);
-/* Of one made inside: the same, and no call is under way.  False: that was so. */
-bool gate_cut(struct sthread_gate *g);
+/* Of one made inside: the same, and a call that is under way ends; when it returns, none is. */
+void gate_cut(struct sthread_gate *g);
 
 /* gate_call.c: what the run may call, by its handle: of its policy, or its own.  NULL: none. */
 struct sthread_gate *gate_callable(struct lane *l, uint64_t handle);

@@ -127,8 +127,9 @@ long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights)
 
 	if (!l->serves || !l->serves->caller || !tag_rights_ok(rights))
 		return -EINVAL;
+	/* Of memory that is no tag's nobody inside has a handle; and to take that away again can take tables. */
 	g = grants_handle(&l->ctx.policy->mem, tag);
-	if (!g || (rights & ~(uint64_t)g->rights))
+	if (!g || g->tag->plain || (rights & ~(uint64_t)g->rights))
 		return -EPERM;
 	e = *g;
 	e.rights = with_read(rights);

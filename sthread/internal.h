@@ -115,6 +115,7 @@ struct lane {
 
 	/* Compartments that it makes: nest.h */
 	_Atomic(struct nest *) nest; /* NULL: it made none */
+	_Atomic uint64_t barred;     /* the open file that was last taken back, or 0: no gate of its own gets it */
 	unsigned depth;		     /* of creators above it */
 	struct lane *creator;	     /* outlives it; NULL: the master, or it is a gate's */
 	uint64_t cpu_limit, calls_limit; /* of this entry: of its policy, or less for a gate */

@@ -336,13 +336,15 @@ void nest_fini(struct lane *l)
 
 unsigned nest_bar(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE])
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n;
 	unsigned found;
 
+	/* First: who makes a gate looks at this when it has its seat. */
+	atomic_store(&l->barred, file);
+	n = atomic_load(&l->nest);
 	if (!n)
 		return 0;
 	pthread_mutex_lock(&n->lock);
-	n->barred = file;
 	found = nest_gates_with(n, file, list);
 	pthread_mutex_unlock(&n->lock);
 	return found;

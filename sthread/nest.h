@@ -49,10 +49,9 @@ struct nest_gate {
 struct nest {
 	uint64_t serial; /* of handles */
 	struct nest_policy policy[STHREAD_NEST_POLICIES];
-	pthread_mutex_t lock; /* child[].st, gate[].gate, barred */
+	pthread_mutex_t lock; /* child[].st, gate[].gate */
 	struct nest_child child[STHREAD_NEST_LIVE];
 	struct nest_gate gate[STHREAD_NEST_LIVE];
-	uint64_t barred;	      /* the open file that was last taken back, or 0: no gate gets it */
 	uint64_t lent[POLICY_LIMITS]; /* to children and gates: what their creator has not */
 };
 
@@ -83,7 +82,7 @@ void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS]);
 /* The run is over: nothing is left. */
 void nest_fini(struct lane *l);
 /*
- * By another thread, while the run goes on, which has given up the open file: no gate of its own
+ * By another thread, while the run goes on, which is to give up the open file: no gate of its own
  * gets it any more.  Those that may hold it; gate_put() each.
  */
 unsigned nest_bar(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);

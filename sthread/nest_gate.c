@@ -161,7 +161,7 @@ static long start(struct lane *l, struct nest *n, const struct sthread_gate_conf
 {
 	struct nest_gate *e = place(n);
 	struct sthread_gate *g;
-	bool barred;
+	uint64_t barred;
 	int err = e ? nest_lend(l, n, value, e->limit) : -EAGAIN;
 
 	if (err) {
@@ -181,10 +181,8 @@ static long start(struct lane *l, struct nest *n, const struct sthread_gate_conf
 	e->destroyed = false;
 	e->tally = (struct tally){ 0 };
 	seat(n, e, g);
-	pthread_mutex_lock(&n->lock);
-	barred = n->barred && names_file(value, n->barred);
-	pthread_mutex_unlock(&n->lock);
-	if (!barred)
+	barred = atomic_load(&l->barred);
+	if (!barred || !names_file(value, barred))
 		return (long)g->handle;
 	release(l, n, e); /* taken back just now */
 	return -EPERM;

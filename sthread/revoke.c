@@ -21,80 +21,73 @@ static uint64_t file_of(const struct policy *p, int fd)
 	return at < p->n && p->grant[at].number == fd ? p->grant[at].obj->file : 0;
 }
 
-/* What a run has made and may hold it, too. */
-struct made {
-	struct sthread *st[STHREAD_NEST_LIVE];
+/*
+ * The steps.  The gates of its own that may hold the file end first, and no new one gets it: when the
+ * run then gives it up, nobody is left who could give it back, and it has nothing to hand to a child.
+ */
+struct taking {
+	enum { NOT_BEGUN, GATES, ASKED } step;
 	struct sthread_gate *gate[STHREAD_NEST_LIVE];
-	unsigned n, ngates;
+	struct sthread *st[STHREAD_NEST_LIVE];
+	unsigned ngates, n;
 };
 
 /*
- * True: over, but for what it made.  A run that has not begun holds nothing yet, and is about to.
+ * True: over, but for its children.  A run that has not begun holds nothing yet, and is about to.
  * The lock is held for one try, so that a kill comes through.
  */
-static bool take_back(struct sthread *st, uint64_t file, struct made *m, int *err)
+static bool take_back(struct sthread *st, uint64_t file, struct taking *t, int *err)
 {
-	bool over = true;
+	bool over = false;
 
 	pthread_mutex_lock(&st->lock);
 	if (atomic_load(&st->done)) {
-		*err = st->revoking == file ? 0 : -ESRCH; /* 0: it ended over that */
+		*err = t->step == NOT_BEGUN ? -ESRCH : 0; /* 0: it ended over that */
+		over = true;
 	} else if (st->lane && gate_serves(st->lane)) {
 		*err = -EDEADLK;
-	} else if (st->lane && st->revoking && st->revoking != file) {
-		over = false; /* another's comes first */
-	} else if (st->lane) {
-		if (!st->revoking)
-			atomic_store(&st->lane->ctx.revoke, file);
+		over = true;
+	} else if (st->lane && t->step == NOT_BEGUN && !st->revoking) { /* or another's comes first */
 		st->revoking = file;
+		t->ngates = nest_bar(st->lane, file, t->gate);
+		t->step = GATES;
+	} else if (st->lane && t->step != NOT_BEGUN) {
+		if (t->step == GATES)
+			atomic_store(&st->lane->ctx.revoke, file);
+		t->step = ASKED;
 		over = !lane_revoke(st->lane);
-		/* From now on it can hand it to no other. */
-		if (over) {
-			m->n = nest_children(st->lane, m->st);
-			m->ngates = nest_bar(st->lane, file, m->gate);
-		}
-	} else {
-		over = false;
+		if (over)
+			t->n = nest_children(st->lane, t->st);
 	}
-	if (over && st->revoking == file)
+	if (over && t->step != NOT_BEGUN)
 		st->revoking = 0;
 	pthread_mutex_unlock(&st->lock);
 	return over;
 }
 
-/* What was made is ended, or gives it up.  True: a gate may have given it to its maker again meanwhile. */
-static bool take_from_made(struct made *m, uint64_t file)
+int sthread_take_back(struct sthread *st, uint64_t file)
 {
-	bool given = false;
+	struct timespec nap = FIRST_NAP;
+	struct taking t = { .step = NOT_BEGUN };
+	int err = 0;
 
-	while (m->ngates) {
-		struct sthread_gate *g = m->gate[--m->ngates];
+	while (!take_back(st, file, &t, &err)) {
+		if (!t.ngates)
+			lane_nap(&nap);
+		while (t.ngates) {
+			struct sthread_gate *g = t.gate[--t.ngates];
 
-		given |= gate_cut(g);
-		gate_put(g);
+			gate_cut(g);
+			gate_put(g);
+		}
 	}
-	while (m->n) {
-		struct sthread *child = m->st[--m->n];
+	while (t.n) {
+		struct sthread *child = t.st[--t.n];
 
 		(void)!sthread_take_back(child, file);
 		handle_put(child);
 	}
-	return given;
-}
-
-int sthread_take_back(struct sthread *st, uint64_t file)
-{
-	struct made m = { .n = 0, .ngates = 0 };
-	int err = 0, later;
-
-	for (int *says = &err;; says = &later) {
-		struct timespec nap = FIRST_NAP;
-
-		while (!take_back(st, file, &m, says))
-			lane_nap(&nap);
-		if (!take_from_made(&m, file))
-			return err;
-	}
+	return err;
 }
 
 int sthread_policy_fd_revoke(struct sthread *st, int fd)

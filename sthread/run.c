@@ -268,6 +268,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
 	l->tallied = false;
 	l->gate_calls = 0;
+	atomic_store(&l->barred, 0);
 	l->root = st && st->root ? st->root : g && g->root ? g->root : l;
 	l->depth = st ? st->depth : g ? g->depth : 0;
 	l->creator = st ? st->creator : NULL;

@@ -198,13 +198,13 @@ int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 
 void data_forget(bool keep)
 {
-	for (size_t i = 0; i < nsegments; i++) {
+	for (size_t i = 0; i < nsegments; i++)
 		segments[i]->gone = true;
-		if (keep)
-			continue;
+	/* While one is waited for, others look through the list. */
+	for (size_t i = 0; i < nsegments && !keep; i++)
 		tag_retire(segments[i]);
+	for (size_t i = 0; i < nsegments && !keep; i++)
 		tag_put(segments[i]);
-	}
 	free(segments);
 	segments = NULL;
 	nsegments = cap = 0;

@@ -283,6 +283,75 @@ static void held_up(struct sthread_policy *p, int fd)
 	}
 }
 
+/* A call that nothing interrupts: who takes something back meanwhile looks more and more seldom. */
+static ssize_t naps(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
+	life_nap(10000);
+	return 0;
+}
+
+/* It has just given it up, and asks its own gate for it at once, before the master looks again. */
+ST_FN(gets_again)
+{
+	struct sthread_policy *p = with_board(arg);
+	struct sthread_gate *g, *slow;
+	int64_t fd = -1;
+	char c;
+
+	CHECK_OK(sthread_gate_find(&slow, "naps"));
+	CHECK_OK(sthread_policy_fd(p, board->pipe, STHREAD_FD_READ));
+	g = GATE(.fn = hands_out, .policy = p, .trusted = (void *)(intptr_t)board->pipe, .kind = board->kind);
+	CHECK_EQ(sthread_gate_call(g, NULL, 0, &fd, sizeof(fd)), sizeof(fd));
+	CHECK_OK(close((int)fd));
+	board->go = 1;
+	do
+		CHECK_EQ(sthread_gate_call(slow, NULL, 0, NULL, 0), 0);
+	while (read(board->pipe, &c, 1) == -1 && errno == EAGAIN);
+	CHECK_EQ(errno, EBADF);
+	if (sthread_gate_call(g, NULL, 0, &fd, sizeof(fd)) == sizeof(fd))
+		sthread_gate_destroy(g);
+	board->go = 2;
+	while (board->go != 3)
+		;
+	for (int i = 0; i < 64; i++) {
+		CHECK_EQ(read(i, &c, 1), -1);
+		CHECK_EQ(errno, EBADF);
+	}
+	return NULL;
+}
+
+static void given_up(void)
+{
+	struct sthread_gate *slow = GATE(.name = "naps", .fn = naps, .native = true);
+	struct sthread_policy *p = of_master();
+	struct sthread_result r;
+	struct sthread *st;
+	int fds[2];
+
+	CHECK(!pipe2(fds, O_NONBLOCK));
+	board->pipe = fds[0];
+	st_grant(p, fds[0], STHREAD_FD_READ);
+	st_allow(p, SYS_read, SYS_close);
+	CHECK_OK(sthread_policy_gate(p, slow));
+	for (board->kind = STHREAD_GATE_FRESH; board->kind <= STHREAD_GATE_RECYCLED; board->kind++) {
+		for (unsigned long i = test_scale(10); i; i--) {
+			board->go = 0;
+			st = st_create(p, gets_again, board);
+			LIFE_UNTIL(board->go == 1);
+			CHECK_OK(sthread_policy_fd_revoke(st, fds[0]));
+			LIFE_UNTIL(board->go == 2);
+			board->go = 3;
+			r = st_join(st);
+			ST_RETURNED(&r, 0);
+		}
+	}
+	close(fds[0]);
+	close(fds[1]);
+	sthread_gate_destroy(slow);
+	sthread_policy_destroy(p);
+}
+
 static void taken_back(void)
 {
 	struct sthread_policy *p = of_master();
@@ -383,6 +452,7 @@ int main(void)
 	outlived();
 	ended();
 	taken_back();
+	given_up();
 	struck();
 	st_others_live();
 	sthread_fini();
