@@ -222,7 +222,8 @@ static int honest_fault(struct fake_cpu *c, const struct dune_frame *f)
 	struct dune_leaf leaf = { .page = vm->zero_page };
 	uint64_t page;
 
-	if (!v->npages || v->ntables < PT_LEVELS || v->nlog + 4 > MON_LOG)
+	if (!v->npages || v->npages > MON_STOCK || v->ntables < PT_LEVELS || v->ntables > MON_STOCK ||
+	    v->nlog > MON_LOG - 4)
 		return fake_leave_monitor(c, f, MON_EXIT_REFILL);
 	if (!pt_lookup(&pt, at, &leaf) &&
 	    (leaf.prot & (DUNE_READ | DUNE_COW | DUNE_OWNED)) != (DUNE_READ | DUNE_COW))
