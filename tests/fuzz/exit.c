@@ -213,7 +213,7 @@ static const struct pt_ops r0_ops = {
 	.get = r0_get, .set = r0_set, .init = r0_init, .table_alloc = r0_table_alloc, .table_copy = r0_table_copy,
 };
 
-/* The stock is what the host put there: nothing was forged in this run yet. */
+/* The stock is what the host put there: nothing was forged since. */
 static int honest_fault(struct fake_cpu *c, const struct dune_frame *f)
 {
 	struct pt pt = { running->pt.root, &r0_ops, c->mon };
@@ -237,13 +237,12 @@ static int honest_fault(struct fake_cpu *c, const struct dune_frame *f)
 	return -1;
 }
 
-static bool forged; /* in this entry */
+static bool forged; /* since the host last looked */
 
 static int script(struct fake_cpu *c)
 {
 	struct dune_frame f = { .cs = SEL_USER_CS, .ss = SEL_USER_DS, .rip = IMAGE, .vector = VECTOR_PF };
 
-	forged = false;
 	while (in.left) {
 		unsigned op = (unsigned)take(&in, 1);
 
@@ -292,8 +291,10 @@ static int guest(struct fake_cpu *c)
 {
 	int r;
 
-	if (c->told)
+	if (c->told) {
 		nused = 0;
+		forged = false;
+	}
 	r = script(c);
 	for (unsigned i = 0; i < MON_STOCK; i++) {
 		for (unsigned k = 0; k < nused; k++) {
