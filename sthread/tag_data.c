@@ -169,13 +169,14 @@ static int add(const struct search *s)
 	return 0;
 }
 
-int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
+/* Within the library: the image and the VM are there. */
+static int enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 {
 	struct search s = { .at = at };
 	struct sthread_tag *t;
 	int err = 0;
 
-	if (!process.ckpt || __builtin_add_overflow(at, len, &s.end) || is_ours(&s))
+	if (__builtin_add_overflow(at, len, &s.end) || is_ours(&s))
 		return -EINVAL;
 	pthread_mutex_lock(&tags.lock);
 	t = data_find(at, s.end);
@@ -193,6 +194,21 @@ int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 	pthread_mutex_unlock(&tags.lock);
 	if (!err)
 		*out = t;
+	return err;
+}
+
+int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
+{
+	bool entered;
+	int err;
+
+	pthread_mutex_lock(&process.lock);
+	entered = process_enter_locked();
+	pthread_mutex_unlock(&process.lock);
+	if (!entered)
+		return -EINVAL;
+	err = enter(at, len, out);
+	process_leave();
 	return err;
 }
 

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "tests/kvm/st_life.h"
+#include "sthread/tag.h"
 #include "tests/st_gate.h"
 
 #define PAGE 4096UL
@@ -338,6 +339,44 @@ static void fill(struct board *b, int pipe[2])
 	b->wide_at[GIB] = b->wide_at[3 * GIB - 1] = 'w';
 }
 
+/* ---- memory that a gate was granted and that is no tag: nobody has a handle of it, but one can be guessed ---- */
+
+static char live[2 * PAGE] __attribute__((aligned(PAGE)));
+
+ST_FN(guesses)
+{
+	struct board *b = arg;
+
+	CHECK_ERR(WISH(b->half, STHREAD_READ), -EPERM);
+	CHECK_ERR(WISH(b->other, STHREAD_READ), -EPERM);
+	CHECK_OK((int)WISH(b->page, STHREAD_READ));
+	return NULL;
+}
+
+static void guessed(void)
+{
+	struct sthread_policy *p = st_policy(), *caller = st_policy();
+	struct sthread_gate *g;
+	void *map;
+
+	CHECK_OK(sthread_map(PAGE, &map));
+	CHECK_OK(sthread_policy_memory(p, live, sizeof(live), STHREAD_READ));
+	CHECK_OK(sthread_policy_memory(p, map, PAGE, STHREAD_READ));
+	CHECK_OK(sthread_policy_tag(p, board->page, STHREAD_READ));
+	board->half = data_find((uint64_t)live, (uint64_t)live + sizeof(live));
+	board->other = tag_enter_at((uint64_t)map);
+	CHECK(board->half && board->other);
+	tag_leave(board->other);
+	board->gate = g = GATE(.fn = gives, .policy = p);
+	CHECK_OK(sthread_policy_tag(caller, board_tag, STHREAD_READ));
+	CHECK_OK(sthread_policy_gate(caller, g));
+	ST_PASSES(caller, guesses, board);
+	sthread_gate_destroy(g);
+	sthread_policy_destroy(p);
+	sthread_policy_destroy(caller);
+	CHECK_OK(sthread_unmap(map));
+}
+
 int main(void)
 {
 	struct sthread_policy *caller, *p;
@@ -386,6 +425,7 @@ int main(void)
 	/* Nothing is left that holds them. */
 	CHECK_OK(sthread_tag_destroy(board->box));
 	CHECK_OK(sthread_tag_destroy(board->wide));
+	guessed();
 	st_others_live();
 	sthread_fini();
 	return TEST_PASSED;
