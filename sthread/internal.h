@@ -35,7 +35,6 @@
 #define PRIVATE_AREA	     (64UL << 30)
 #define DEFAULT_MEMORY	     (4UL << 30)
 #define DEFAULT_POOL	     64
-#define DEFAULT_LIMIT_MEMORY (64UL << 20)
 /*
  * What a run needs is there already in the next: pages that it made private stay mapped, of the
  * stack, of mmap's area and of a gate's message at most so many next to their ends, without a hole, so that a later run
