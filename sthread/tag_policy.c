@@ -5,10 +5,7 @@
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 
-/*
- * ---- runs
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- runs ---- */
 
 static bool all_there(const struct grants *g)
 {
@@ -67,10 +64,7 @@ bool policies_hold(const struct sthread_tag *t)
 	return false;
 }
 
-/*
- * ---- set-up
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- set-up ---- */
 
 static int grant(struct sthread_policy *p, struct grant *e)
 {

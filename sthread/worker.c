@@ -17,10 +17,7 @@
 
 #define WORKER_STACK (256UL << 10)
 
-/*
- * ---- workers
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- workers ---- */
 
 static void run_job(struct worker *w, struct sthread *st)
 {
@@ -200,10 +197,7 @@ void workers_end_idle(void)
 	}
 }
 
-/*
- * ---- the public calls
- * ------------------------------------------------------------------------------------------
- */
+/* ---- the public calls ---- */
 
 struct wanted {
 	struct worker *worker;
