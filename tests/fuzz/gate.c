@@ -86,9 +86,9 @@ int helpers_start(const struct policy *value, const struct lane *creator)
 	return creator && lacking & NO_THREADS ? -EAGAIN : 0;
 }
 
-int native_run(void (*fn)(void *), void *arg)
+int native_run(const struct lane *asks, void (*fn)(void *), void *arg)
 {
-	if (lacking & NO_NATIVES)
+	if (asks && asks->ctx.own_thread && lacking & NO_NATIVES)
 		return -EAGAIN;
 	fn(arg);
 	return 0;
