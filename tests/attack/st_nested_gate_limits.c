@@ -8,7 +8,10 @@
 
 #include "tests/st_nested.h"
 
-#define MS 1000000UL
+struct board {
+	_Atomic uint64_t inside, most, burnt;
+	_Atomic(struct sthread_gate *) gate;
+};
 
 static void returned(const struct sthread_result *r)
 {
@@ -132,13 +135,6 @@ static void limits(void)
 }
 
 /* ---- time: of what a gate's calls make, and of grandchildren, nothing is forgotten ---- */
-
-ST_FN(burns)
-{
-	for (;;)
-		;
-	return arg;
-}
 
 /* 100 ms each, until there is no more. */
 static uint64_t burn_all(void)

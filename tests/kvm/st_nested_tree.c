@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "tests/st_gate.h"
+#include "tests/st_nested.h"
 
 static struct sthread_result join(struct sthread *st)
 {
@@ -216,7 +216,6 @@ static void every_kind(void)
 {
 	struct sthread_policy *p = st_policy_all_calls();
 	char dir[] = "/tmp/st_nested.XXXXXX", path[64];
-	struct sthread_result r;
 	struct rights *g;
 	void *at;
 	int fd;
@@ -249,9 +248,7 @@ static void every_kind(void)
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 60000000000);
 	/* The child reads what it was told of in the page it is not granted: so it is copied to one that it is. */
 	memcpy(g->map + 4096 + 64, g, sizeof(*g));
-	ST_PASSES(p, hands_on, g->map + 4096 + 64);
-	r = st_run(p, hands_on, g->map + 4096 + 64);
-	ST_RETURNED(&r, 0);
+	both_ways(p, hands_on, g->map + 4096 + 64);
 	sthread_policy_destroy(p);
 	snprintf(path, sizeof(path), "%s/file", dir);
 	unlink(path);
@@ -288,13 +285,6 @@ ST_FN(starts_one)
 
 /* ---- a gate that keeps a policy, and whose children end with each call ---- */
 
-ST_FN(rests)
-{
-	for (;;)
-		pause();
-	return arg;
-}
-
 static ssize_t helps(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	static struct sthread_policy *kept;
@@ -323,11 +313,8 @@ static void gates(void)
 {
 	struct sthread_gate *g = GATE(.name = "helper", .fn = helps, .kind = STHREAD_GATE_RECYCLED);
 	struct sthread_policy *p = gate_policy(g);
-	struct sthread_result r;
 
-	ST_PASSES(p, asks_helper, NULL);
-	r = st_run(p, asks_helper, NULL);
-	ST_RETURNED(&r, 0);
+	both_ways(p, asks_helper, NULL);
 	sthread_policy_destroy(p);
 	sthread_gate_destroy(g);
 }
