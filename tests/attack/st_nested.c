@@ -240,9 +240,9 @@ static void right_by_right(void)
 	CHECK_OK(sthread_tag_create(&b->reads, "reads", 4096));
 	CHECK_OK(sthread_tag_create(&b->writes, "writes", 4096));
 	CHECK_OK(sthread_tag_create(&b->others, "others", 4096));
-	b->mine = GATE(.name = "mine", .fn = nothing);
-	b->counted = GATE(.name = "counted", .fn = nothing, .max_calls = 3);
-	b->foreign = GATE(.name = "foreign", .fn = nothing);
+	b->mine = GATE(.name = "mine", .fn = gate_nothing);
+	b->counted = GATE(.name = "counted", .fn = gate_nothing, .max_calls = 3);
+	b->foreign = GATE(.name = "foreign", .fn = gate_nothing);
 	st_grant(p, b->fd, STHREAD_FD_READ | STHREAD_FD_SEEK);
 	st_grant_dir(p, b->dir, STHREAD_FD_READ);
 	st_allow(p, SYS_read, SYS_socket, SYS_epoll_create1);
@@ -315,8 +315,8 @@ ST_FN(passes_before_and_after)
 
 static void order(void)
 {
-	struct sthread_gate *first = GATE(.name = "first", .fn = nothing),
-			    *later = GATE(.name = "later", .fn = nothing, .after = first);
+	struct sthread_gate *first = GATE(.name = "first", .fn = gate_nothing),
+			    *later = GATE(.name = "later", .fn = gate_nothing, .after = first);
 	struct sthread_policy *p = gate_policy(first);
 
 	CHECK_OK(sthread_policy_gate(p, later));

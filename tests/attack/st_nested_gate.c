@@ -143,12 +143,6 @@ ST_FN(widens)
 	return NULL;
 }
 
-static ssize_t forty_two(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)trusted, (void)in, (void)in_len;
-	return gate_answer(out, out_cap, 42);
-}
-
 static void right_by_right(void)
 {
 	struct sthread_policy *p = of_master();

@@ -111,7 +111,7 @@ static ssize_t keeps_handle(void *trusted, const void *in, size_t in_len, void *
 
 	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
 	if (!g) {
-		g = GATE(.name = "mine", .fn = nothing, .kind = STHREAD_GATE_RECYCLED);
+		g = GATE(.name = "mine", .fn = gate_nothing, .kind = STHREAD_GATE_RECYCLED);
 		CHECK_OK(sthread_policy_create(&kept));
 		CHECK_OK(sthread_policy_gate(kept, g));
 		CHECK_OK(sthread_call(kept, returns, NULL, NULL));
@@ -121,7 +121,7 @@ static ssize_t keeps_handle(void *trusted, const void *in, size_t in_len, void *
 	CHECK_ERR(sthread_gate_call(g, NULL, 0, NULL, 0), -ENOENT);
 	CHECK_ERR(sthread_gate_find(&g, "mine"), -ENOENT);
 	CHECK_ERR(sthread_call(kept, returns, NULL, NULL), -EPERM);
-	g = GATE(.name = "mine", .fn = nothing);
+	g = GATE(.name = "mine", .fn = gate_nothing);
 	CHECK_EQ(sthread_gate_call(g, NULL, 0, NULL, 0), 0);
 	return 2;
 }

@@ -256,12 +256,6 @@ static void handles(void)
 
 /* ---- order ---- */
 
-static ssize_t forty_two(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)trusted, (void)in, (void)in_len;
-	return gate_answer(out, out_cap, 42);
-}
-
 /* Granted: login, read (after login), once (one call, ever). */
 ST_FN(keeps_order)
 {

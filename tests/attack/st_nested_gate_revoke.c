@@ -40,7 +40,7 @@ static ssize_t reads_pipe(void *trusted, const void *in, size_t in_len, void *ou
 ST_FN(has_reader)
 {
 	struct sthread_policy *p = with_board(arg), *holds;
-	struct sthread_gate *other = GATE(.fn = nothing), *g;
+	struct sthread_gate *other = GATE(.fn = gate_nothing), *g;
 	struct sthread *st;
 
 	CHECK_OK(sthread_policy_fd(p, board->pipe, STHREAD_FD_READ));
@@ -99,7 +99,7 @@ ST_FN(collects)
 		CHECK(!close(last) || errno == EBADF); /* so that it always has one */
 		last = (int)fd;
 		CHECK_OK(sthread_policy_create(&p)); /* and to keep it by another gate */
-		if (!sthread_policy_fd(p, last, STHREAD_FD_READ) && !try_gate(&again, p, nothing, NULL))
+		if (!sthread_policy_fd(p, last, STHREAD_FD_READ) && !try_gate(&again, p, gate_nothing, NULL))
 			sthread_gate_destroy(again);
 		sthread_policy_destroy(p);
 	}

@@ -12,14 +12,6 @@
 
 #include "tests/st_nested.h"
 
-static struct sthread_result join(struct sthread *st)
-{
-	struct sthread_result r;
-
-	CHECK_OK(sthread_join(st, &r));
-	return r;
-}
-
 /* ---- a parser that splits its work: sums of lines, in parts that see one tag each ---- */
 
 #define PARTS 4
@@ -62,7 +54,7 @@ ST_FN(parses)
 		sthread_policy_destroy(p[i]);
 	}
 	for (int i = 0; i < PARTS; i++) {
-		struct sthread_result r = join(st[i]);
+		struct sthread_result r = st_join(st[i]);
 
 		CHECK_EQ(r.end, STHREAD_RETURNED);
 		CHECK_EQ((uint64_t)r.value, work->part[i]->sum);
@@ -117,7 +109,7 @@ ST_FN(branches)
 	CHECK_OK(sthread_call(NULL, branches, (void *)(depth - 1), &r));
 	CHECK_EQ(r.end, STHREAD_RETURNED);
 	sum += (uint64_t)r.value;
-	r = join(left);
+	r = st_join(left);
 	CHECK_EQ(r.end, STHREAD_RETURNED);
 	return (void *)(sum + (uint64_t)r.value);
 }
@@ -206,12 +198,6 @@ ST_FN(hands_on)
 	return NULL;
 }
 
-static ssize_t answers(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)trusted, (void)in, (void)in_len;
-	return gate_answer(out, out_cap, 42);
-}
-
 static void every_kind(void)
 {
 	struct sthread_policy *p = st_policy_all_calls();
@@ -240,7 +226,7 @@ static void every_kind(void)
 	CHECK_OK(sthread_policy_tag(p, g->tag, STHREAD_READ | STHREAD_WRITE));
 	g->block = sthread_malloc(g->tag, 16);
 	strcpy(g->block, "tagged");
-	CHECK_OK(sthread_policy_gate(p, GATE(.name = "answer", .fn = answers)));
+	CHECK_OK(sthread_policy_gate(p, GATE(.name = "answer", .fn = forty_two)));
 	g->to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(9),
 				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	CHECK_OK(sthread_policy_connect(p, (struct sockaddr *)&g->to, sizeof(g->to), 8));
