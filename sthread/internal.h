@@ -285,9 +285,6 @@ uint64_t watch_cpu(const struct lane *l);
 void watch_forked(void);
 void watch_fini(void);
 
-/* revoke.c: -ESRCH: it has ended */
-int sthread_take_back(struct sthread *st, uint64_t file);
-
 /* handle.c */
 void handle_get(struct sthread *st);
 void handle_put(struct sthread *st);

@@ -234,12 +234,6 @@ int sthread_join(struct sthread *st, struct sthread_result *r)
 	return 0;
 }
 
-int sthread_take_back(struct sthread *st, uint64_t file)
-{
-	(void)st, (void)file;
-	return 0;
-}
-
 /* ---- lanes: what run.c and lane.c do, but for the processor ---- */
 
 bool lane_clean(struct lane *l) { return l->id % 2; }
