@@ -94,6 +94,16 @@ sample_fn sample_gate_fresh, sample_gate_recycled, sample_gate_native;
 setup_fn setup_cold, setup_10mb, setup_1gb, setup_idle;
 sample_fn sample_call_cold, sample_create_join_cold, sample_idle;
 
+/* options.c */
+extern struct options {
+	bool json, list;
+	bool when[3]; /* by enum when */
+	const char *filter;
+	unsigned samples; /* 0: each series' own */
+} options;
+/* 0, or the exit status of a wrong call; --help ends the process. */
+int options_parse(int argc, char **argv);
+
 /* helper.c: the groups' processes. Ask after all were started. */
 int helpers_start(setup_fn *const setup[GROUPS], const bool wanted[GROUPS]);
 /* As sample_fn; *why says what happened where a negative number does not. */

@@ -6,7 +6,6 @@
  * sthread-bench(1) defines every series.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -67,13 +66,6 @@ static setup_fn *const setups[GROUPS] = {
 
 #define ROUNDS 20u
 
-static struct options {
-	bool json, list;
-	bool when[3]; /* by enum when */
-	const char *filter;
-	unsigned samples; /* 0: each series' own */
-} options;
-
 static uint64_t *samples[SERIES];
 static struct result results[SERIES];
 static unsigned taken[SERIES];
@@ -94,86 +86,6 @@ void settle(void)
 
 	while (now_ns() < until)
 		;
-}
-
-static void usage(FILE *f)
-{
-	fputs("usage: sthread-bench [--json] [--filter NAME] [--samples N] [--cold-size] [--idle] [--all]\n"
-	      "       sthread-bench --list | --help\n"
-	      "\n"
-	      "  --json         figures for programs, on standard output\n"
-	      "  --filter NAME  only series whose names have NAME in them\n"
-	      "  --samples N    of each series (1 to 20000) instead of its own number\n"
-	      "  --cold-size    only: cold create in a master of 1 GB against one of 10 MB, in pairs\n"
-	      "  --idle         only: what an idle compartment takes of memory\n"
-	      "  --all          everything\n"
-	      "  --list         the series, and what they are\n",
-	      f);
-}
-
-static int parse(int argc, char **argv)
-{
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "filter", required_argument, NULL, 'f' },
-		{ "samples", required_argument, NULL, 's' },
-		{ "cold-size", no_argument, NULL, 'c' },
-		{ "idle", no_argument, NULL, 'i' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "list", no_argument, NULL, 'l' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	unsigned long n;
-	char *end;
-	int c;
-
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		switch (c) {
-		case 'j':
-			options.json = true;
-			break;
-		case 'f':
-			options.filter = optarg;
-			break;
-		case 's':
-			errno = 0;
-			n = strtoul(optarg, &end, 10);
-			if (errno || *end || *optarg == '-' || n < 1 || n > MAX_SAMPLES) {
-				fprintf(stderr, "sthread-bench: --samples %s: not 1 to %u\n",
-					optarg, MAX_SAMPLES);
-				return 2;
-			}
-			options.samples = (unsigned)n;
-			break;
-		case 'c':
-			options.when[WHEN_COLD_SIZE] = true;
-			break;
-		case 'i':
-			options.when[WHEN_IDLE] = true;
-			break;
-		case 'a':
-			options.when[WHEN_ALWAYS] = options.when[WHEN_COLD_SIZE] =
-				options.when[WHEN_IDLE] = true;
-			break;
-		case 'l':
-			options.list = true;
-			break;
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			usage(stderr);
-			return 2;
-		}
-	}
-	if (optind < argc) {
-		usage(stderr);
-		return 2;
-	}
-	if (!options.when[WHEN_COLD_SIZE] && !options.when[WHEN_IDLE])
-		options.when[WHEN_ALWAYS] = true;
-	return 0;
 }
 
 static bool wanted(const struct series *s)
@@ -370,7 +282,7 @@ int main(int argc, char **argv)
 	struct result shown[SERIES];
 	struct quotient q[4];
 	size_t n, nq = 0;
-	int err = parse(argc, argv);
+	int err = options_parse(argc, argv);
 
 	if (err)
 		return err;

@@ -50,14 +50,9 @@ struct kept_patch {
 int ckpt_template_build(struct ckpt *c);
 
 /*
- * patch.c: bytes (NULL: zeroes) into the image, over CKPT_COPY regions only, giving pages to what
- * had none. -EINVAL: elsewhere, nothing changed.  -ENOMEM and those of dune_vm_*: some may be
- * stored.
+ * patch.c: everything that differs in the image from this process on purpose.  May be repeated.
+ * -ENOMEM and those of dune_vm_*: some of it may be stored.
  */
-int ckpt_store(struct ckpt *c, uint64_t at, const void *bytes, size_t len);
-/* Is all of it in CKPT_COPY regions? */
-bool ckpt_copied(const struct ckpt *c, uint64_t at, uint64_t len);
-/* Everything that differs in the image from this process on purpose.  May be repeated. */
 int ckpt_patch_all(struct ckpt *c);
 
 #endif

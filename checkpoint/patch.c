@@ -23,7 +23,8 @@ extern char **__environ __attribute__((weak));
 #define RSEQ_CS		  8
 #define RSEQ_FAILED	  0xfffffffeu /* RSEQ_CPU_ID_REGISTRATION_FAILED */
 
-bool ckpt_copied(const struct ckpt *c, uint64_t at, uint64_t len)
+/* Is all of it in CKPT_COPY regions? */
+static bool is_copied(const struct ckpt *c, uint64_t at, uint64_t len)
 {
 	uint64_t end;
 
@@ -107,12 +108,16 @@ static int store_page(struct ckpt *c, uint64_t at, const uint8_t *bytes, size_t 
 	return 0;
 }
 
-int ckpt_store(struct ckpt *c, uint64_t at, const void *bytes, size_t len)
+/*
+ * Bytes (NULL: zeroes) into the image, over CKPT_COPY regions only, giving pages to what had none.
+ * -EINVAL: elsewhere, nothing changed.  -ENOMEM and those of dune_vm_*: some may be stored.
+ */
+static int store_bytes(struct ckpt *c, uint64_t at, const void *bytes, size_t len)
 {
 	const uint8_t *from = bytes;
 	int err = 0;
 
-	if (!ckpt_copied(c, at, len))
+	if (!is_copied(c, at, len))
 		return -EINVAL;
 	while (len && !err) {
 		size_t n = 4096 - (at & 4095);
@@ -139,19 +144,19 @@ static int patch_tls(struct ckpt *c)
 	uint64_t rseq;
 	int err;
 
-	err = ckpt_store(c, c->fs_base + TCB_CANARY, NULL, 8);
+	err = store_bytes(c, c->fs_base + TCB_CANARY, NULL, 8);
 	/* Compartments have no shadow stack, whatever this thread has. */
 	if (!err)
-		err = ckpt_store(c, c->fs_base + TCB_CET_FEATURES, NULL, 4);
+		err = store_bytes(c, c->fs_base + TCB_CET_FEATURES, NULL, 4);
 	if (err || !&__rseq_offset || !&__rseq_size || !__rseq_offset)
 		return err;
 	/* Nobody updates it inside: sched_getcpu() is to ask the kernel. */
 	rseq = c->fs_base + (uint64_t)__rseq_offset;
-	err = ckpt_store(c, rseq + RSEQ_CPU_ID_START, NULL, 4);
+	err = store_bytes(c, rseq + RSEQ_CPU_ID_START, NULL, 4);
 	if (!err)
-		err = ckpt_store(c, rseq + RSEQ_CPU_ID, &cpu_id, 4);
+		err = store_bytes(c, rseq + RSEQ_CPU_ID, &cpu_id, 4);
 	if (!err)
-		err = ckpt_store(c, rseq + RSEQ_CS, NULL, 8);
+		err = store_bytes(c, rseq + RSEQ_CS, NULL, 8);
 	return err;
 }
 
@@ -165,15 +170,15 @@ static int patch_environment(struct ckpt *c)
 	const uint64_t empty = c->stack.envp_at;
 	int err;
 
-	err = ckpt_store(c, (uint64_t)(uintptr_t)&environ, &empty, 8);
+	err = store_bytes(c, (uint64_t)(uintptr_t)&environ, &empty, 8);
 	if (!err && &__environ && &__environ != &environ)
-		err = ckpt_store(c, (uint64_t)(uintptr_t)&__environ, &empty, 8);
+		err = store_bytes(c, (uint64_t)(uintptr_t)&__environ, &empty, 8);
 	for (char **p = environ; p && *p && !err; p++) {
 		uint64_t at = (uint64_t)(uintptr_t)*p;
 		size_t len = strlen(*p);
 
-		if (ckpt_copied(c, at, len))
-			err = ckpt_store(c, at, NULL, len);
+		if (is_copied(c, at, len))
+			err = store_bytes(c, at, NULL, len);
 	}
 	return err;
 }
@@ -191,7 +196,7 @@ int ckpt_patch_all(struct ckpt *c)
 	for (size_t i = 0; i < c->patches.count && !err; i++) {
 		const struct kept_patch *p = (struct kept_patch *)c->patches.items + i;
 
-		err = ckpt_store(c, p->at, (char *)c->patch_bytes.items + p->bytes, p->len);
+		err = store_bytes(c, p->at, (char *)c->patch_bytes.items + p->bytes, p->len);
 	}
 	return err;
 }
@@ -202,7 +207,7 @@ int ckpt_retake(struct ckpt *c, const void *addr, size_t len)
 	uint8_t page[4096];
 	int err = 0;
 
-	if (!ckpt_copied(c, start, len))
+	if (!is_copied(c, start, len))
 		return -EINVAL;
 	/* All of it is readable, before any of it is stored. */
 	for (int store = 0; store < 2; store++) {
@@ -213,7 +218,7 @@ int ckpt_retake(struct ckpt *c, const void *addr, size_t len)
 			if (!ckpt_peek(at, page, n))
 				return -EINVAL;
 			if (store)
-				err = ckpt_store(c, at, page, n);
+				err = store_bytes(c, at, page, n);
 			if (err)
 				return err;
 		}

@@ -142,8 +142,11 @@ struct gate_call *gate_current(void); /* the call whose native gate this thread 
 bool gate_serves(const struct lane *l);
 /* By a thread of the program, before native_run(): -EAGAIN */
 int natives_start(void);
-/* Runs fn(arg) to its end on a thread of the library that nothing confines, and waits.  -EAGAIN */
-int native_run(void (*fn)(void *), void *arg);
+/*
+ * Runs fn(arg) to its end where nothing confines it: here, or, if `asks` (NULL: the master) runs on a worker, on a
+ * thread of the library that is not behind the second wall.  -EAGAIN: there is none.
+ */
+int native_run(const struct lane *asks, void (*fn)(void *), void *arg);
 void natives_end(void); /* none runs */
 void natives_forked(void);
 

@@ -109,11 +109,6 @@ no_hold:
 	return err;
 }
 
-static bool tag_rights_ok(uint64_t rights)
-{
-	return rights && !(rights & ~(uint64_t)(STHREAD_READ | STHREAD_WRITE));
-}
-
 /* Writing includes reading. */
 static unsigned with_read(uint64_t rights)
 {

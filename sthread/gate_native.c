@@ -155,11 +155,15 @@ static void wake_maker(void)
 	futex_wake(&natives.wake);
 }
 
-int native_run(void (*fn)(void *), void *arg)
+int native_run(const struct lane *asks, void (*fn)(void *), void *arg)
 {
 	struct job j = { .fn = fn, .arg = arg };
 	struct native *n;
 
+	if (!asks || !asks->ctx.own_thread) {
+		fn(arg);
+		return 0;
+	}
 	pthread_mutex_lock(&natives.lock);
 	n = natives.idle;
 	if (n) {
@@ -252,12 +256,8 @@ ssize_t gate_in_master(struct gate_call *c)
 {
 	if (gate_stopping(c))
 		return -ECANCELED;
-	if (c->caller && c->caller->ctx.own_thread) {
-		if (native_run(invoke, c))
-			return -EAGAIN;
-	} else {
-		invoke(c);
-	}
+	if (native_run(c->caller, invoke, c))
+		return -EAGAIN;
 	c->began = true;
 	c->failed = !gate_answer_ok(c->answer, c->out_cap);
 	return c->failed ? -EPROTO : c->answer;

@@ -180,12 +180,8 @@ static int fresh_lane(const struct gate_call *c, struct lane **out)
 {
 	struct lane_wanted w = { .lane = lane_get_idle() };
 
-	if (!w.lane && c->caller && c->caller->ctx.own_thread) {
-		if (native_run(get, &w))
-			return -EAGAIN;
-	} else if (!w.lane) {
-		get(&w);
-	}
+	if (!w.lane && native_run(c->caller, get, &w))
+		return -EAGAIN;
 	if (!w.err)
 		*out = w.lane;
 	return w.err;

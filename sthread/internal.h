@@ -35,7 +35,6 @@
 #define PRIVATE_AREA	     (64UL << 30)
 #define DEFAULT_MEMORY	     (4UL << 30)
 #define DEFAULT_POOL	     64
-#define DEFAULT_LIMIT_MEMORY (64UL << 20)
 /*
  * What a run needs is there already in the next: pages that it made private stay mapped, of the
  * stack, of mmap's area and of a gate's message at most so many next to their ends, without a hole, so that a later run
@@ -285,9 +284,6 @@ uint64_t watch_wall(const struct lane *l);
 uint64_t watch_cpu(const struct lane *l);
 void watch_forked(void);
 void watch_fini(void);
-
-/* revoke.c: -ESRCH: it has ended */
-int sthread_take_back(struct sthread *st, uint64_t file);
 
 /* handle.c */
 void handle_get(struct sthread *st);

@@ -28,10 +28,7 @@ struct process process = {
 	.making = PTHREAD_RWLOCK_INITIALIZER,
 };
 
-/*
- * ---- in and out of the library
- * ------------------------------------------------------------------------------
- */
+/* ---- in and out of the library ---- */
 
 bool process_enter_locked(void)
 {
@@ -67,10 +64,7 @@ void process_leave(void)
 	pthread_mutex_unlock(&process.lock);
 }
 
-/*
- * ---- init
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- init ---- */
 
 /* A thread that was joined is listed until the kernel has buried it: it will not run again. */
 static bool is_exiting(int tasks, const char *tid)

@@ -324,9 +324,7 @@ static long is_subset(struct lane *l, const struct policy *p, uint64_t of)
 
 	if (err)
 		return err;
-	if (!l->ctx.own_thread)
-		compare(&c);
-	else if (native_run(compare, &c))
+	if (native_run(l, compare, &c))
 		c.result = -EAGAIN;
 	policy_put(c.of);
 	return c.result;

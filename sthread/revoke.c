@@ -36,7 +36,7 @@ struct taking {
  * True: over, but for its children.  A run that has not begun holds nothing yet, and is about to.
  * The lock is held for one try, so that a kill comes through.
  */
-static bool take_back(struct sthread *st, uint64_t file, struct taking *t, int *err)
+static bool try_take_back(struct sthread *st, uint64_t file, struct taking *t, int *err)
 {
 	bool over = false;
 
@@ -65,13 +65,14 @@ static bool take_back(struct sthread *st, uint64_t file, struct taking *t, int *
 	return over;
 }
 
-int sthread_take_back(struct sthread *st, uint64_t file)
+/* -ESRCH: it has ended. */
+static int take_back(struct sthread *st, uint64_t file)
 {
 	struct timespec nap = FIRST_NAP;
 	struct taking t = { .step = NOT_BEGUN };
 	int err = 0;
 
-	while (!take_back(st, file, &t, &err)) {
+	while (!try_take_back(st, file, &t, &err)) {
 		if (!t.ngates)
 			lane_nap(&nap);
 		while (t.ngates) {
@@ -84,7 +85,7 @@ int sthread_take_back(struct sthread *st, uint64_t file)
 	while (t.n) {
 		struct sthread *child = t.st[--t.n];
 
-		(void)!sthread_take_back(child, file);
+		(void)!take_back(child, file);
 		handle_put(child);
 	}
 	return err;
@@ -102,7 +103,7 @@ int sthread_policy_fd_revoke(struct sthread *st, int fd)
 	cancel = cancel_hold();
 	handle_get(st);
 	file = file_of(st->policy, fd);
-	err = file ? sthread_take_back(st, file) : -EBADF;
+	err = file ? take_back(st, file) : -EBADF;
 	handle_put(st);
 	cancel_release(cancel);
 	return err;

@@ -53,7 +53,6 @@ void sys_shield_down(const struct sys_shield *s, long result, size_t want);
 int sys_check_new(struct sys_call *c);
 int sys_check_new_pair(struct sys_call *c);
 /* Take over host descriptors, or pass on a negative errno; only after the check. */
-int sys_own(int host, enum fd_kind kind, struct fd_object **out);
 long sys_new_fd(struct sys_call *c, int host, enum fd_kind kind, unsigned rights);
 long sys_new_pair(struct sys_call *c, const int host[2], enum fd_kind kind,
 		  const unsigned rights[2]);

@@ -24,7 +24,7 @@ int sys_check_new_pair(struct sys_call *c)
 	return fdtab_reserve_more(&c->ctx->fds, 2);
 }
 
-int sys_own(int host, enum fd_kind kind, struct fd_object **out)
+static int own(int host, enum fd_kind kind, struct fd_object **out)
 {
 	int r = host < 0 ? host : fd_object_adopt(host, kind, out);
 
@@ -36,7 +36,7 @@ int sys_own(int host, enum fd_kind kind, struct fd_object **out)
 long sys_new_fd(struct sys_call *c, int host, enum fd_kind kind, unsigned rights)
 {
 	struct fd_object *o;
-	int r = sys_own(host, kind, &o);
+	int r = own(host, kind, &o);
 
 	return r ? r : fdtab_open(&c->ctx->fds, o, rights, false);
 }
@@ -46,13 +46,13 @@ long sys_new_pair(struct sys_call *c, const int host[2], enum fd_kind kind,
 		  const unsigned rights[2])
 {
 	struct fd_object *o[2];
-	int r = sys_own(host[0], kind, &o[0]), number[2];
+	int r = own(host[0], kind, &o[0]), number[2];
 
 	if (r) {
 		close(host[1]);
 		return r;
 	}
-	r = sys_own(host[1], kind, &o[1]);
+	r = own(host[1], kind, &o[1]);
 	if (r) {
 		fd_object_put(o[0]);
 		return r;

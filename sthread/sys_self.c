@@ -13,53 +13,20 @@
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 
-long sys_do_nothing(struct sys_call *c)
-{
-	(void)c;
-	return 0;
-}
-
-long sys_do_nosys(struct sys_call *c)
-{
-	(void)c;
-	return -ENOSYS;
-}
-
-long sys_do_again(struct sys_call *c)
-{
-	(void)c;
-	return -EAGAIN;
-}
-
-long sys_do_access(struct sys_call *c)
-{
-	(void)c;
-	return -EACCES;
-}
-
-long sys_do_perm(struct sys_call *c)
-{
-	(void)c;
-	return -EPERM;
-}
-
-long sys_do_noent(struct sys_call *c)
-{
-	(void)c;
-	return -ENOENT;
-}
-
-long sys_do_intr(struct sys_call *c)
-{
-	(void)c;
-	return -EINTR;
-}
-
-long sys_do_child(struct sys_call *c)
-{
-	(void)c;
-	return -ECHILD;
-}
+#define ANSWER(name, value)                        \
+	long sys_do_##name(struct sys_call *c)     \
+	{                                          \
+		(void)c;                           \
+		return value;                      \
+	}
+ANSWER(nothing, 0)
+ANSWER(nosys, -ENOSYS)
+ANSWER(again, -EAGAIN)
+ANSWER(access, -EACCES)
+ANSWER(perm, -EPERM)
+ANSWER(noent, -ENOENT)
+ANSWER(intr, -EINTR)
+ANSWER(child, -ECHILD)
 
 /* ---- identity ---- */
 

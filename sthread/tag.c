@@ -37,10 +37,7 @@ static void unlock(void)
 	pthread_mutex_unlock(&tags.lock);
 }
 
-/*
- * ---- life
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 int tags_init(uint64_t base, uint64_t len)
 {
@@ -125,10 +122,7 @@ void tags_after_fork(bool child)
 	unlock();
 }
 
-/*
- * ---- looking up
- * ----------------------------------------------------------------------------------------------
- */
+/* ---- looking up ---- */
 
 /* The place of the first tag that ends above `at`. */
 static size_t place(uint64_t at)
@@ -272,10 +266,7 @@ void tags_count(uint64_t *count, uint64_t *bytes)
 	*bytes = sum;
 }
 
-/*
- * ---- places
- * -----------------------------------------------------------------------------------
- */
+/* ---- places ---- */
 
 /* First fit. */
 int tag_insert(struct sthread_tag *t)

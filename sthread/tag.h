@@ -121,6 +121,11 @@ void policy_release(const struct policy *p);
 /* tags.lock held. */
 bool policies_hold(const struct sthread_tag *t);
 
+static inline bool tag_rights_ok(uint64_t rights)
+{
+	return rights && !(rights & ~(uint64_t)(STHREAD_READ | STHREAD_WRITE));
+}
+
 /* ---- tag_map.c ---- */
 
 struct lane;

@@ -12,10 +12,7 @@
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 
-/*
- * ---- with a tag that has been entered, or is held by a run: an address or a negative errno
- * -------------------
- */
+/* ---- with a tag that has been entered, or is held by a run: an address or a negative errno ---- */
 
 static long do_alloc(struct sthread_tag *t, size_t size, bool zero)
 {
@@ -37,10 +34,7 @@ static long do_realloc(struct sthread_tag *t, uint64_t at, size_t size)
 	return err ? err : (long)p;
 }
 
-/*
- * ---- host: for a run
- * ------------------------------------------------------------------------------------------
- */
+/* ---- host: for a run ---- */
 
 long tag_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5])
 {
@@ -66,10 +60,7 @@ long tag_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5])
 	}
 }
 
-/*
- * ---- the public calls
- * -----------------------------------------------------------------------------------------
- */
+/* ---- the public calls ---- */
 
 static void *pointer(long result)
 {

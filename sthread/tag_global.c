@@ -158,7 +158,7 @@ int sthread_policy_tagged(struct sthread_policy *p, const char *name, unsigned r
 	if (is_inside())
 		return (int)host_call(HOSTCALL_POLICY_TAGGED, (uintptr_t)p, (uintptr_t)name, rights, 0,
 				      0);
-	if (!p || !name || !rights || (rights & ~(STHREAD_READ | STHREAD_WRITE)))
+	if (!p || !name || !tag_rights_ok(rights))
 		return -EINVAL;
 	while (!err && (e.tag = enter_next(name, &i, &err))) {
 		e.start = e.tag->start;

@@ -88,10 +88,7 @@ struct tag_heap {
 	_Atomic uint64_t *live; /* a bit for each BLOCK_ALIGN bytes: a block begins there */
 };
 
-/*
- * ---- hooks: jemalloc gets memory, and keeps it
- * ----------------------------------------------------------------
- */
+/* ---- hooks: jemalloc gets memory, and keeps it ---- */
 
 static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t size, size_t align, bool *zero,
 			bool *commit, unsigned arena)
@@ -126,10 +123,7 @@ static bool hook_merge(extent_hooks_t *hooks, void *a, size_t a_len, void *b, si
 	return false;
 }
 
-/*
- * ---- the heap of a tag
- * ----------------------------------------------------------------------------------------
- */
+/* ---- the heap of a tag ---- */
 
 static int flags_of(const struct tag_heap *h)
 {

@@ -5,10 +5,7 @@
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 
-/*
- * ---- runs
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- runs ---- */
 
 static bool all_there(const struct grants *g)
 {
@@ -67,10 +64,7 @@ bool policies_hold(const struct sthread_tag *t)
 	return false;
 }
 
-/*
- * ---- set-up
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- set-up ---- */
 
 static int grant(struct sthread_policy *p, struct grant *e)
 {
@@ -96,11 +90,6 @@ static int grant(struct sthread_policy *p, struct grant *e)
 	return err;
 }
 
-static bool rights_ok(unsigned rights)
-{
-	return rights && !(rights & ~(STHREAD_READ | STHREAD_WRITE));
-}
-
 int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsigned rights)
 {
 	struct grant e = { .rights = rights };
@@ -108,7 +97,7 @@ int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsign
 
 	if (is_inside())
 		return (int)host_call(HOSTCALL_POLICY_TAG, (uintptr_t)p, (uintptr_t)tag, rights, 0, 0);
-	if (!p || !rights_ok(rights))
+	if (!p || !tag_rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter(tag);
 	if (!e.tag)
@@ -128,7 +117,7 @@ int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsi
 	if (is_inside())
 		return (int)host_call(HOSTCALL_POLICY_MEMORY, (uintptr_t)p, (uintptr_t)addr, len, rights,
 				      0);
-	if (!p || !len || ((uint64_t)addr | len) % DUNE_PAGE_SIZE || !rights_ok(rights))
+	if (!p || !len || ((uint64_t)addr | len) % DUNE_PAGE_SIZE || !tag_rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter_at(e.start);
 	if (!e.tag && (err = data_enter(e.start, len, &e.tag)))

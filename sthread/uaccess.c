@@ -27,7 +27,7 @@ struct hpage {
  * it any more (a file that was cut short under its mapping), and an access of ours would be a SIGBUS.  By the number
  * of this thread: the first one, which has the process's number, may have ended.
  */
-static int page_bytes(const struct hpage *pg, size_t offset, void *to, size_t n)
+static int get_bytes(const struct hpage *pg, size_t offset, void *to, size_t n)
 {
 	struct iovec local = { to, n }, remote = { pg->host + offset, n };
 
@@ -130,69 +130,42 @@ static size_t in_page(uint64_t at, size_t len)
 	return len < room ? len : room;
 }
 
-int uaccess_copy_in(struct uaccess *ua, void *dst, dune_gva_t src, size_t len)
+/* Page by page: bytes to `to`; or made ready for writing, and from `from`, unless that is NULL, too. */
+static int copy(struct uaccess *ua, dune_gva_t start, size_t len, unsigned char *to, const unsigned char *from)
 {
-	unsigned char *to = dst;
-	uint64_t at = src.v;
 	struct hpage pg;
+	size_t n;
 
-	if (!in_user_space(at, len))
+	if (!in_user_space(start.v, len))
 		return -EFAULT;
-	while (len) {
-		size_t n = in_page(at, len);
-		int r = page_at(ua, at, false, &pg);
+	for (size_t done = 0; done < len; done += n) {
+		uint64_t at = start.v + done;
+		int r = page_at(ua, at, !to, &pg);
 
-		if (!r)
-			r = page_bytes(&pg, PAGE_OFFSET(at), to, n);
+		n = in_page(at, len - done);
+		if (!r && to)
+			r = get_bytes(&pg, PAGE_OFFSET(at), to + done, n);
+		else if (!r && from)
+			r = put_bytes(&pg, PAGE_OFFSET(at), from + done, n);
 		if (r)
 			return r;
-		to += n;
-		at += n;
-		len -= n;
 	}
 	return 0;
+}
+
+int uaccess_copy_in(struct uaccess *ua, void *dst, dune_gva_t src, size_t len)
+{
+	return copy(ua, src, len, dst, NULL);
 }
 
 int uaccess_copy_out(struct uaccess *ua, dune_gva_t dst, const void *src, size_t len)
 {
-	const unsigned char *from = src;
-	uint64_t at = dst.v;
-	struct hpage pg;
-
-	if (!in_user_space(at, len))
-		return -EFAULT;
-	while (len) {
-		size_t n = in_page(at, len);
-		int r = page_at(ua, at, true, &pg);
-
-		if (!r)
-			r = put_bytes(&pg, PAGE_OFFSET(at), from, n);
-		if (r)
-			return r;
-		from += n;
-		at += n;
-		len -= n;
-	}
-	return 0;
+	return copy(ua, dst, len, NULL, src);
 }
 
 int uaccess_prepare_out(struct uaccess *ua, dune_gva_t dst, size_t len)
 {
-	uint64_t at = dst.v;
-	struct hpage pg;
-
-	if (!in_user_space(at, len))
-		return -EFAULT;
-	while (len) {
-		size_t n = in_page(at, len);
-		int r = page_at(ua, at, true, &pg);
-
-		if (r)
-			return r;
-		at += n;
-		len -= n;
-	}
-	return 0;
+	return copy(ua, dst, len, NULL, NULL);
 }
 
 int uaccess_str(struct uaccess *ua, char *dst, dune_gva_t src, size_t cap)
@@ -211,7 +184,7 @@ int uaccess_str(struct uaccess *ua, char *dst, dune_gva_t src, size_t cap)
 		/* Copied first, then looked at: what is looked at cannot change any more. */
 		r = page_at(ua, at, false, &pg);
 		if (!r)
-			r = page_bytes(&pg, PAGE_OFFSET(at), dst + done, n);
+			r = get_bytes(&pg, PAGE_OFFSET(at), dst + done, n);
 		if (r)
 			return r;
 		nul = memchr(dst + done, 0, n);

@@ -17,10 +17,7 @@
 
 #define WORKER_STACK (256UL << 10)
 
-/*
- * ---- workers
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- workers ---- */
 
 static void run_job(struct worker *w, struct sthread *st)
 {
@@ -200,10 +197,7 @@ void workers_end_idle(void)
 	}
 }
 
-/*
- * ---- the public calls
- * ------------------------------------------------------------------------------------------
- */
+/* ---- the public calls ---- */
 
 struct wanted {
 	struct worker *worker;
@@ -229,12 +223,8 @@ static int worker_get(const struct lane *creator, struct worker **out)
 		process.nidle_workers--;
 	}
 	pthread_mutex_unlock(&process.lock);
-	if (!w.worker && creator && creator->ctx.own_thread) {
-		if (native_run(make, &w))
-			return -EAGAIN;
-	} else if (!w.worker) {
-		make(&w);
-	}
+	if (!w.worker && native_run(creator, make, &w))
+		return -EAGAIN;
 	if (!w.err)
 		*out = w.worker;
 	return w.err;
@@ -250,19 +240,14 @@ static void start_helpers(void *arg)
 
 int helpers_start(const struct policy *value, const struct lane *creator)
 {
-	bool confined = creator && creator->ctx.own_thread;
 	struct wanted w = { .err = 0 };
 
-	if (!confined && natives_start())
+	if (!(creator && creator->ctx.own_thread) && natives_start())
 		return -EAGAIN;
 	if (!value || (value->limit[STHREAD_LIMIT_WALL_NS] == POLICY_NO_LIMIT &&
 		       value->limit[STHREAD_LIMIT_CPU_NS] == POLICY_NO_LIMIT))
 		return 0;
-	if (!confined)
-		start_helpers(&w);
-	else if (native_run(start_helpers, &w))
-		return -EAGAIN;
-	return w.err;
+	return native_run(creator, start_helpers, &w) ? -EAGAIN : w.err;
 }
 
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,

@@ -4,7 +4,7 @@
  * made by ST_FN run inside.
  *
  * CHECK() of test.h works inside too: it ends the compartment as EXITED with 1, and its words are the message of the
- * result, which the functions below print.  A function for st_passes() returns NULL if all went well.
+ * result, which the functions below print.  A function for ST_PASSES() returns NULL if all went well.
  *
  * All functions end the test as failed if what they say does not come true.
  */

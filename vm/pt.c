@@ -217,20 +217,6 @@ static void release_old(const struct edit *e, uint64_t leaf, int level, uint64_t
 		pt_release(e->pt, leaf, level, from, to, kept ? e->page : PT_NO_PAGE);
 }
 
-/* The leaf with other rights.  A COW leaf never gets W: its page is not this tree's to write. */
-static uint64_t reprotect(uint64_t leaf, unsigned prot)
-{
-	uint64_t keep = leaf & (PT_PS | PT_OWNED);
-
-	if (!(leaf & PT_COW) && !(prot & DUNE_COW))
-		return pt_leaf(pt_target(leaf), prot, false) | keep;
-	if (!(prot & PT_RIGHTS))
-		keep |= leaf & PT_NOCOW;
-	else if (!(prot & (DUNE_WRITE | DUNE_COW)))
-		keep |= PT_NOCOW;
-	return pt_leaf(pt_target(leaf), (prot & ~DUNE_WRITE) | DUNE_COW, false) | keep;
-}
-
 static uint64_t new_leaf(const struct edit *e, uint64_t old, int level, uint64_t at)
 {
 	switch (e->kind) {
@@ -240,7 +226,7 @@ static uint64_t new_leaf(const struct edit *e, uint64_t old, int level, uint64_t
 	case RESTORE:
 		return e->leaf;
 	case PROTECT:
-		return reprotect(old, e->prot);
+		return pt_leaf_protect(old, e->prot);
 	case UNMAP:
 		break;
 	}
@@ -403,13 +389,4 @@ int pt_protect(struct pt *pt, dune_gva_t at, size_t len, unsigned prot)
 	if (!pt_range_ok(at.v, len) || !prot_ok(prot, PT_RIGHTS | DUNE_COW))
 		return -EINVAL;
 	return change(&e, at.v, len);
-}
-
-size_t pt_tables_needed(struct pt *pt, dune_gva_t at, size_t len)
-{
-	struct edit e = { .pt = pt, .kind = REPLACE };
-
-	if (!pt_range_ok(at.v, len))
-		return 0;
-	return (size_t)plan(&e, pt->root, PT_LEVELS, at.v, at.v + len, false);
 }

@@ -166,16 +166,11 @@ int pt_replace(struct pt *pt, dune_gva_t at, dune_gpa_t page, unsigned prot);
  */
 int pt_restore(struct pt *pt, dune_gva_t at, const struct pt *src);
 /*
- * How many tables pt_map/pt_replace of [at, at+len) would have to allocate (new, split or unshared
- * ones) by 4 KiB leaves: fewer where pt_map can use large ones.  0 for a range they would not take.
+ * dst's root, which maps nothing and which no processor has seen, shares every lower table of `src`
+ * from now on; src must not change any more.  What src OWNs stays src's, and dst can write it only by
+ * copy.  A writable leaf of src is not looked for: it would be writable in both.
  */
-size_t pt_tables_needed(struct pt *pt, dune_gva_t at, size_t len);
-/*
- * A new root that shares every lower table of `src`, which from now on must not change.  dst->ops
- * and dst->ctx are the caller's; dst->root is set.  What src OWNs stays src's, and dst can write it
- * only by copy.  A writable leaf of src is not looked for: it would be writable in both.
- */
-int pt_clone(const struct pt *src, struct pt *dst);
+void pt_clone(const struct pt *src, struct pt *dst);
 /*
  * Releases all tables and OWNED pages of this tree, and its root.  The tree must not be live on any
  * processor; present entries are not written: scrubbing is the table allocator's business.

@@ -66,6 +66,9 @@ static inline bool pt_range_ok(uint64_t at, size_t len)
 	       end <= DUNE_USER_END;
 }
 
+/* The leaf with other rights.  A COW leaf never gets W: its page is not this tree's to write. */
+uint64_t pt_leaf_protect(uint64_t leaf, unsigned prot);
+
 #define PT_NO_PAGE (~0UL)
 
 /* Give back the pages of [from, to) in a leaf that is unreachable now, if OWNED; not `except`. */

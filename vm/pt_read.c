@@ -23,6 +23,19 @@ uint64_t pt_leaf(dune_gpa_t page, unsigned prot, bool huge)
 	return entry;
 }
 
+uint64_t pt_leaf_protect(uint64_t leaf, unsigned prot)
+{
+	uint64_t keep = leaf & (PT_PS | PT_OWNED);
+
+	if (!(leaf & PT_COW) && !(prot & DUNE_COW))
+		return pt_leaf(pt_target(leaf), prot, false) | keep;
+	if (!(prot & PT_RIGHTS))
+		keep |= leaf & PT_NOCOW;
+	else if (!(prot & (DUNE_WRITE | DUNE_COW)))
+		keep |= PT_NOCOW;
+	return pt_leaf(pt_target(leaf), (prot & ~DUNE_WRITE) | DUNE_COW, false) | keep;
+}
+
 uint64_t pt_table(dune_gpa_t table, bool shared)
 {
 	return table.v | PT_P | PT_W | PT_U | (shared ? PT_SHARED : 0);

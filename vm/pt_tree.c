@@ -30,16 +30,9 @@ void pt_drop(const struct pt *pt, dune_gpa_t table, int level)
 	pt->ops->table_free(pt->ctx, table);
 }
 
-int pt_clone(const struct pt *src, struct pt *dst)
+void pt_clone(const struct pt *src, struct pt *dst)
 {
-	dune_gpa_t root;
-	int err = dst->ops->table_alloc(dst->ctx, &root);
-
-	if (err)
-		return err;
-	dst->ops->table_copy(dst->ctx, root, src->root, PT_LEVELS);
-	dst->root = root;
-	return 0;
+	dst->ops->table_copy(dst->ctx, dst->root, src->root, PT_LEVELS);
 }
 
 void pt_free(struct pt *pt)

@@ -132,10 +132,7 @@ int vcpu_apply(struct dune_vcpu *c)
 	return 0;
 }
 
-/*
- * ---- one entry
- * --------------------------------------------------------------------------------------------
- */
+/* ---- one entry ---- */
 
 /* Say where the vCPU goes on, so that ring 3 runs at `f` in `s`. */
 static void prepare(struct dune_vcpu *c, struct dune_space *s, const struct dune_frame *f)

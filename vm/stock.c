@@ -101,7 +101,7 @@ void stock_drain(struct dune_vcpu *c, struct dune_space *s)
 	struct mon_vcpu *v = c->mon;
 	struct pile pages, tables;
 	uint32_t nlog = v->nlog;
-	/* refill() made room for the notes; another vCPU of the same space may have used it. */
+	/* stock_refill() made room for the notes; another vCPU of the same space may have used it. */
 	bool sound = nlog <= MON_LOG && !space_reserve_private(s, nlog) &&
 		     sort(&c->pages, &pages, v->pages, v->npages) && sort(&c->tables, &tables, v->tables, v->ntables);
 

@@ -132,10 +132,7 @@ uint64_t dune_vcpu_switches(const struct dune_vcpu *c)
 	return atomic_load_explicit(&c->switches, memory_order_relaxed);
 }
 
-/*
- * ---- kicks
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- kicks ---- */
 
 /* End KVM_RUN, now or when it begins.  The reason is in kicked, or in a generation. */
 static void interrupt(struct dune_vcpu *c)

@@ -79,10 +79,7 @@ static int open_kvm(struct dune_vm *vm)
 	return 0;
 }
 
-/*
- * ---- probes: what this host really does
- * ------------------------------------------------------------------
- */
+/* ---- probes: what this host really does ---- */
 
 static uint64_t now_ns(void)
 {
@@ -167,10 +164,7 @@ out:
 	return err;
 }
 
-/*
- * ---- life
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static int start(struct dune_vm *vm, const struct dune_vm_config *cfg)
 {

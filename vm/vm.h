@@ -22,10 +22,7 @@
 
 struct kvm_run;
 
-/*
- * ---- pages.c: the arena
- * ------------------------------------------------------------------------------
- */
+/* ---- pages.c: the arena ---- */
 
 struct page {
 	uint32_t refs;
@@ -58,10 +55,7 @@ static inline void *arena_host(const struct arena *a, dune_gpa_t page)
 	return a->base + page.v;
 }
 
-/*
- * ---- slots.c
- * ----------------------------------------------------------------------------------------
- */
+/* ---- slots.c ---- */
 
 struct slot {
 	uint64_t hva, gpa, len;
@@ -78,10 +72,7 @@ bool slot_covers(struct dune_vm *vm, dune_gpa_t page, uint64_t len, bool write);
 int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t len,
 		  bool readonly); /* vm->lock held */
 
-/*
- * ---- space.c, edits.c
- * ---------------------------------------------------------------------------------
- */
+/* ---- space.c, mapping.c, edits.c ---- */
 
 #define EDITS_MAX 64
 
@@ -142,10 +133,7 @@ int edits_flush(struct dune_space *s);
  */
 void edits_scrub(struct dune_vm *vm, uint32_t tables, bool root);
 
-/*
- * ---- vcpu.c
- * -----------------------------------------------------------------------------------------
- */
+/* ---- vcpu.c ---- */
 
 /* Arena pages that ring 0 was given and has not used. */
 struct pile {
@@ -196,10 +184,7 @@ void vcpu_shootdown(struct dune_space *s);
 /* Wait until the vCPU has made the edits that it was handed, or is out. */
 void vcpu_await_edits(struct dune_vcpu *c);
 
-/*
- * ---- monmap.c: the upper half
- * -----------------------------------------------------------------------
- */
+/* ---- monmap.c: the upper half ---- */
 
 struct monmap {
 	dune_gpa_t root; /* an address space that maps the monitor only */
@@ -213,10 +198,7 @@ int monmap_init(struct dune_vm *vm);
 /* Map the area of vCPU `id`; fills its host addresses. */
 int monmap_area(struct dune_vm *vm, struct dune_vcpu *c);
 
-/*
- * ---- vm.c
- * -------------------------------------------------------------------------------------------
- */
+/* ---- vm.c ---- */
 
 struct dune_vm {
 	pthread_mutex_t lock;

@@ -50,7 +50,6 @@
 #define MON_WINDOW_SOURCE 1
 #define MON_WINDOW_DEST 2
 #define MON_WINDOW_SPACE 3
-#define MON_WINDOW_COUNT 4
 
 #define MON_IST_SIZE 128
 

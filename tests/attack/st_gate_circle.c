@@ -11,23 +11,15 @@ static struct sthread_policy *with_back;
 
 static ssize_t calls_back(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	int64_t word = 0;
-	ssize_t n =
-		sthread_gate_call(*(struct sthread_gate **)trusted, "x", 1, &word, sizeof(word));
-
 	(void)in, (void)in_len;
-	return gate_answer(out, out_cap, n < 0 ? n : word);
+	return gate_answer(out, out_cap, gate_word_of(*(struct sthread_gate **)trusted, "x", 1));
 }
 
 /* Without a message: so that the gate that it calls makes a child again. */
 static ssize_t calls_deeper(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	int64_t word = 0;
-	ssize_t n =
-		sthread_gate_call(*(struct sthread_gate **)trusted, NULL, 0, &word, sizeof(word));
-
 	(void)in, (void)in_len;
-	return gate_answer(out, out_cap, n < 0 ? n : word);
+	return gate_answer(out, out_cap, gate_word_of(*(struct sthread_gate **)trusted, NULL, 0));
 }
 
 /* Of depth `arg`: what the native gate says to the last one. */
@@ -79,10 +71,7 @@ static ssize_t rests(void *trusted, const void *in, size_t in_len, void *out, si
 
 static void *calls(void *g)
 {
-	int64_t word = 0;
-
-	CHECK_EQ(sthread_gate_call(g, NULL, 0, &word, sizeof(word)), 8);
-	return (void *)word;
+	return (void *)gate_word_of(g, NULL, 0);
 }
 
 ST_FN(asks_ring)

@@ -4,29 +4,13 @@
  * can be stopped, who cannot be served is told so, others do not notice, and nothing is lost.  World: host; gates and
  * ST_FN: inside.
  */
-#include <dlfcn.h>
 #include <stdatomic.h>
 
 #include "tests/kvm/st_life.h"
 #include "tests/st_gate.h"
+#include "tests/st_no_threads.h"
 
 #define MOST 300
-
-/* ---- threads can be refused ---- */
-
-static atomic_bool no_threads;
-
-/* In front of the C library's. */
-int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
-{
-	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-
-	if (atomic_load(&no_threads))
-		return EAGAIN;
-	if (!real)
-		*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
-	return real(t, attr, fn, arg);
-}
 
 /* ---- gates ---- */
 
@@ -93,10 +77,7 @@ ST_FN(asks_twice)
 
 static void *calls_from_master(void *gate)
 {
-	int64_t word = -1;
-
-	CHECK_EQ(sthread_gate_call(gate, NULL, 0, &word, sizeof(word)), (ssize_t)sizeof(word));
-	return (void *)word;
+	return (void *)gate_word_of(gate, NULL, 0);
 }
 
 static void queued(void)

@@ -36,12 +36,6 @@ static ssize_t calls_inner(void *trusted, const void *in, size_t in_len, void *o
 	return gate_ask("inner", NULL, 0, NULL, 0);
 }
 
-static ssize_t does_nothing(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
-	return 0;
-}
-
 /* Native: calls the gate `trusted`, and goes on when that has ended. */
 static atomic_uint native_started, native_done;
 static _Atomic ssize_t native_saw;
@@ -255,12 +249,12 @@ static void own_limit(void)
 /* Callers of all kinds of gates, killed at any moment. */
 static void any_moment(void)
 {
-	struct sthread_gate *inner = GATE(.name = "inner", .fn = does_nothing, .kind = STHREAD_GATE_RECYCLED), *g[4];
+	struct sthread_gate *inner = GATE(.name = "inner", .fn = gate_nothing, .kind = STHREAD_GATE_RECYCLED), *g[4];
 	struct sthread_policy *p = gate_policy(inner), *caller[4];
 	unsigned long rounds = test_scale(150);
 	struct sthread_result r;
 
-	g[0] = GATE(.name = "outer", .fn = does_nothing);
+	g[0] = GATE(.name = "outer", .fn = gate_nothing);
 	g[1] = GATE(.name = "outer", .fn = calls_inner, .policy = p);
 	g[2] = GATE(.name = "outer", .fn = calls_inner, .policy = p, .kind = STHREAD_GATE_RECYCLED);
 	g[3] = GATE(.name = "outer", .fn = native_calls, .native = true, .trusted = inner);
@@ -292,7 +286,7 @@ static void any_moment(void)
 /* No descriptor for another virtual processor: the call fails, the caller goes on, and so does the next. */
 static void exhausted(void)
 {
-	struct sthread_gate *outer = GATE(.name = "outer", .fn = does_nothing, .max_calls = 1);
+	struct sthread_gate *outer = GATE(.name = "outer", .fn = gate_nothing, .max_calls = 1);
 	struct sthread_policy *p = gate_policy(outer);
 	struct rlimit old, none;
 	struct sthread_result r;

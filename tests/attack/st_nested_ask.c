@@ -4,10 +4,9 @@
  * policies nothing; tagged globals are handed on by those who have them.  World: host; ST_FN: inside.
  */
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
 
-#include "tests/st_gate.h"
+#include "tests/st_nested.h"
 
 STHREAD_TAGGED(granted, unsigned, shown);
 STHREAD_TAGGED(granted, unsigned, shown_too);
@@ -17,21 +16,11 @@ STHREAD_TAGGED(withheld, unsigned, hidden);
 #define SECRET "st_nested_secret_name"
 
 /* Numbers that the master granted: `one` is open twice, as `again`; `other` is another file; `dir`. */
-struct numbers {
+struct board {
 	int one, other, dir;
 	_Atomic(struct sthread_policy *) stolen;
 	atomic_bool stays;
 };
-static struct sthread_tag *board_tag;
-static struct numbers *board;
-
-static struct sthread_policy *fresh(void)
-{
-	struct sthread_policy *p;
-
-	CHECK_OK(sthread_policy_create(&p));
-	return p;
-}
 
 /* ---- tagged globals ---- */
 
@@ -96,11 +85,10 @@ ST_FN(tags_written)
 
 static void tagged(void)
 {
-	struct sthread_policy *p = st_policy();
+	struct sthread_policy *p = of_master();
 
 	*shown = 11;
 	*shown_too = 12;
-	CHECK_OK(sthread_policy_tag(p, board_tag, STHREAD_WRITE));
 	CHECK_OK(sthread_policy_tagged(p, "granted", STHREAD_READ));
 	ST_PASSES(p, tags_refused, NULL);
 	sthread_policy_destroy(p);
@@ -119,7 +107,7 @@ static void tagged(void)
 
 ST_FN(text_of_own)
 {
-	const struct numbers *n = arg;
+	const struct board *n = arg;
 	struct sthread_policy *p = fresh();
 	char text[512], want[512], *page;
 	int len;
@@ -163,7 +151,7 @@ ST_FN(text_of_own)
 
 ST_FN(compares_own)
 {
-	const struct numbers *n = arg;
+	const struct board *n = arg;
 	struct sthread_policy *less = fresh(), *more = fresh(), *moved = fresh(), *swapped = fresh();
 	int again;
 
@@ -199,7 +187,7 @@ ST_FN(compares_own)
 
 ST_FN(shows_policy)
 {
-	struct numbers *n = arg;
+	struct board *n = arg;
 	struct sthread_policy *p = fresh();
 
 	CHECK_GE(sthread_policy_format(p, NULL, 0), 1);
@@ -211,7 +199,7 @@ ST_FN(shows_policy)
 
 ST_FN(asks_of_stolen)
 {
-	struct numbers *n = arg;
+	struct board *n = arg;
 	struct sthread_policy *p = fresh();
 	char text[8] = "before";
 
@@ -225,11 +213,10 @@ ST_FN(asks_of_stolen)
 
 static void stolen(void)
 {
-	struct sthread_policy *p = st_policy();
+	struct sthread_policy *p = of_master();
 	struct sthread *st;
 	struct sthread_result r;
 
-	CHECK_OK(sthread_policy_tag(p, board_tag, STHREAD_WRITE));
 	board->stays = true;
 	st = st_create(p, shows_policy, board);
 	while (!board->stolen)
@@ -241,20 +228,10 @@ static void stolen(void)
 	sthread_policy_destroy(p);
 }
 
-/* On this thread, and on one of the library, which is behind the wall. */
-static void both_ways(const struct sthread_policy *p, st_fn *fn)
-{
-	struct sthread_result r;
-
-	ST_PASSES(p, fn, board);
-	r = st_run(p, fn, board);
-	ST_RETURNED(&r, 0);
-}
-
 static void asked(void)
 {
 	char dir[] = "/tmp/" SECRET ".XXXXXX", path[64], text[1024];
-	struct sthread_policy *p = st_policy();
+	struct sthread_policy *p = of_master();
 
 	CHECK(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/" SECRET, dir);
@@ -266,12 +243,11 @@ static void asked(void)
 	st_grant(p, board->other, STHREAD_FD_ALL);
 	st_grant_dir(p, board->dir, STHREAD_FD_READ);
 	st_allow(p, SYS_read, SYS_dup, SYS_dup2);
-	CHECK_OK(sthread_policy_tag(p, board_tag, STHREAD_WRITE));
 	/* To the master the names are said. */
 	CHECK_GE(sthread_policy_format(p, text, sizeof(text)), 1);
 	CHECK(strstr(text, SECRET));
-	both_ways(p, text_of_own);
-	both_ways(p, compares_own);
+	both_ways(p, text_of_own, board);
+	both_ways(p, compares_own, board);
 	unlink(path);
 	rmdir(dir);
 	sthread_policy_destroy(p);
@@ -280,9 +256,7 @@ static void asked(void)
 int main(void)
 {
 	st_init();
-	CHECK_OK(sthread_tag_create(&board_tag, "board", 1 << 16));
-	board = sthread_calloc(board_tag, 1, sizeof(*board));
-	CHECK(board);
+	board_init();
 	tagged();
 	asked();
 	stolen();

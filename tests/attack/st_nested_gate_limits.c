@@ -8,7 +8,10 @@
 
 #include "tests/st_nested.h"
 
-#define MS 1000000UL
+struct board {
+	_Atomic uint64_t inside, most, burnt;
+	_Atomic(struct sthread_gate *) gate;
+};
 
 static void returned(const struct sthread_result *r)
 {
@@ -42,13 +45,13 @@ ST_FN(parts)
 		unsigned n;
 
 		CHECK_OK(sthread_policy_limit(p, of[i].limit, of[i].whole));
-		CHECK_ERR(try_gate(&more, p, nothing, NULL), -EDQUOT);
+		CHECK_ERR(try_gate(&more, p, gate_nothing, NULL), -EDQUOT);
 		CHECK_OK(sthread_policy_limit(p, of[i].limit, of[i].part));
 		for (int again = 0; again < 2; again++) {
-			for (n = 0; n < 8 && !try_gate(&g[n], p, nothing, NULL); n++)
+			for (n = 0; n < 8 && !try_gate(&g[n], p, gate_nothing, NULL); n++)
 				;
 			CHECK_EQ(n, of[i].fit);
-			CHECK_ERR(try_gate(&more, p, nothing, NULL), -EDQUOT);
+			CHECK_ERR(try_gate(&more, p, gate_nothing, NULL), -EDQUOT);
 			CHECK_ERR(sthread_call(p, returns, NULL, NULL), -EDQUOT);
 			while (n)
 				sthread_gate_destroy(g[--n]);
@@ -132,13 +135,6 @@ static void limits(void)
 }
 
 /* ---- time: of what a gate's calls make, and of grandchildren, nothing is forgotten ---- */
-
-ST_FN(burns)
-{
-	for (;;)
-		;
-	return arg;
-}
 
 /* 100 ms each, until there is no more. */
 static uint64_t burn_all(void)
@@ -239,16 +235,16 @@ ST_FN(makes_many)
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, 1 << 20));
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_FDS, 0));
 	for (int i = 0; i < STHREAD_NEST_LIVE; i++)
-		CHECK_OK(try_gate(&g[i], p, nothing, NULL));
-	CHECK_ERR(try_gate(&more, p, nothing, NULL), -EAGAIN);
+		CHECK_OK(try_gate(&g[i], p, gate_nothing, NULL));
+	CHECK_ERR(try_gate(&more, p, gate_nothing, NULL), -EAGAIN);
 	CHECK_ERR(sthread_call(p, returns, NULL, NULL), -EAGAIN);
 	for (int i = 0; i < STHREAD_NEST_LIVE; i++)
 		CHECK_EQ(sthread_gate_call(g[i], NULL, 0, NULL, 0), 0);
 	sthread_gate_destroy(g[5]);
 	CHECK_OK(sthread_create(&st, p, returns, NULL));
-	CHECK_ERR(try_gate(&more, p, nothing, NULL), -EAGAIN);
+	CHECK_ERR(try_gate(&more, p, gate_nothing, NULL), -EAGAIN);
 	CHECK_OK(sthread_join(st, NULL));
-	CHECK_OK(try_gate(&more, p, nothing, NULL));
+	CHECK_OK(try_gate(&more, p, gate_nothing, NULL));
 	return NULL;
 }
 

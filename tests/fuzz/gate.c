@@ -86,9 +86,9 @@ int helpers_start(const struct policy *value, const struct lane *creator)
 	return creator && lacking & NO_THREADS ? -EAGAIN : 0;
 }
 
-int native_run(void (*fn)(void *), void *arg)
+int native_run(const struct lane *asks, void (*fn)(void *), void *arg)
 {
-	if (lacking & NO_NATIVES)
+	if (asks && asks->ctx.own_thread && lacking & NO_NATIVES)
 		return -EAGAIN;
 	fn(arg);
 	return 0;
@@ -231,12 +231,6 @@ int sthread_join(struct sthread *st, struct sthread_result *r)
 	policy_put(st->policy);
 	free(st);
 	children--;
-	return 0;
-}
-
-int sthread_take_back(struct sthread *st, uint64_t file)
-{
-	(void)st, (void)file;
 	return 0;
 }
 

@@ -121,14 +121,6 @@ ST_FN(asks_counts)
 
 /* ---- outside ------------------------------------------------------------------------------------------------------ */
 
-static int64_t word_of(struct sthread_gate *g, const char *in, size_t len)
-{
-	int64_t word = -1;
-	ssize_t n = sthread_gate_call(g, in, len, &word, sizeof(word));
-
-	return n < 0 ? n : word;
-}
-
 static void state(void)
 {
 	struct sthread_gate *fresh = GATE(.fn = counts),
@@ -138,17 +130,17 @@ static void state(void)
 	struct sthread_result r;
 
 	for (int64_t i = 1; i < 10; i++) {
-		CHECK_EQ(word_of(fresh, NULL, 0), 1);
-		CHECK_EQ(word_of(kept, NULL, 0), 2 * i - 1);
+		CHECK_EQ(gate_word_of(fresh, NULL, 0), 1);
+		CHECK_EQ(gate_word_of(kept, NULL, 0), 2 * i - 1);
 		/* Whoever calls. */
 		r = i % 2 ? st_call(p, asks_counts, NULL) : st_run(p, asks_counts, NULL);
 		ST_RETURNED(&r, 2 * i);
 	}
-	CHECK_EQ(word_of(other, NULL, 0), 1);
+	CHECK_EQ(gate_word_of(other, NULL, 0), 1);
 	/* A failure puts it back to the beginning. */
-	CHECK_ERR(word_of(kept, "x", 1), -EIO);
-	CHECK_EQ(word_of(kept, NULL, 0), 1);
-	CHECK_EQ(word_of(other, NULL, 0), 2);
+	CHECK_ERR(gate_word_of(kept, "x", 1), -EIO);
+	CHECK_EQ(gate_word_of(kept, NULL, 0), 1);
+	CHECK_EQ(gate_word_of(other, NULL, 0), 2);
 	CHECK_EQ(counter, 0);
 	sthread_gate_destroy(fresh);
 	sthread_gate_destroy(kept);
@@ -215,7 +207,7 @@ static void message_gone(void)
 {
 	static char in[60000], out[60000];
 	struct sthread_gate *g = GATE(.fn = leaves), *w = GATE(.fn = where);
-	int64_t at = word_of(w, NULL, 0);
+	int64_t at = gate_word_of(w, NULL, 0);
 
 	memset(in, 'k', sizeof(in));
 	CHECK_EQ(sthread_gate_call(g, in, sizeof(in), out, sizeof(out)), 0);
@@ -243,9 +235,9 @@ static void descriptors(void)
 	for (int kind = 0; kind < 2; kind++) {
 		g = GATE(.fn = reads_on, .policy = p, .trusted = (void *)(intptr_t)dir,
 			 .kind = (enum sthread_gate_kind)kind);
-		CHECK_EQ(word_of(g, NULL, 0), 'a');
-		CHECK_EQ(word_of(g, NULL, 0), kind ? 'b' : 'a');
-		CHECK_EQ(word_of(g, NULL, 0), kind ? 'c' : 'a');
+		CHECK_EQ(gate_word_of(g, NULL, 0), 'a');
+		CHECK_EQ(gate_word_of(g, NULL, 0), kind ? 'b' : 'a');
+		CHECK_EQ(gate_word_of(g, NULL, 0), kind ? 'c' : 'a');
 		sthread_gate_destroy(g);
 	}
 	sthread_policy_destroy(p);
@@ -350,7 +342,7 @@ static void truly_parallel(void)
 
 static void *calls_waits(void *g)
 {
-	return (void *)word_of(g, NULL, 0);
+	return (void *)gate_word_of(g, NULL, 0);
 }
 
 static bool is_held(struct sthread_gate *g)
@@ -430,7 +422,7 @@ static void destroyed_by_itself(void)
 	struct sthread_result r;
 
 	self = GATE(.fn = destroys, .native = true);
-	CHECK_EQ(word_of(self, NULL, 0), 5);
+	CHECK_EQ(gate_word_of(self, NULL, 0), 5);
 	self = GATE(.name = "waits", .fn = destroys, .native = true);
 	p = gate_policy(self);
 	r = st_run(p, asks_waits, NULL);
@@ -488,19 +480,19 @@ static void forked(void)
 	int status;
 	pid_t pid;
 
-	CHECK_EQ(word_of(g, NULL, 0), 1);
+	CHECK_EQ(gate_word_of(g, NULL, 0), 1);
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
-		CHECK_ERR(word_of(g, NULL, 0), -EINVAL);
-		CHECK_ERR(word_of(native, NULL, 0), -EINVAL);
+		CHECK_ERR(gate_word_of(g, NULL, 0), -EINVAL);
+		CHECK_ERR(gate_word_of(native, NULL, 0), -EINVAL);
 		st_init();
-		CHECK_ERR(word_of(g, NULL, 0), -EINVAL);
+		CHECK_ERR(gate_word_of(g, NULL, 0), -EINVAL);
 		sthread_gate_destroy(g);
 		sthread_gate_destroy(native);
 		mine = GATE(.fn = counts, .kind = STHREAD_GATE_RECYCLED);
-		CHECK_EQ(word_of(mine, NULL, 0), 1);
-		CHECK_EQ(word_of(mine, NULL, 0), 2);
+		CHECK_EQ(gate_word_of(mine, NULL, 0), 1);
+		CHECK_EQ(gate_word_of(mine, NULL, 0), 2);
 		sthread_gate_destroy(mine);
 		sthread_fini();
 		_exit(0);

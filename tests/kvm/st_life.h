@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* st_life.h - what a process has: descriptors, mappings, memory, and the time.  World: host. */
+/* st_life.h - what a process has: descriptors, mappings, memory, and the time; runs without end.  World: host. */
 #ifndef TESTS_KVM_ST_LIFE_H
 #define TESTS_KVM_ST_LIFE_H
 
@@ -28,6 +28,22 @@ static inline void life_nap(unsigned us)
 
 	while (nanosleep(&t, &t) && errno == EINTR)
 		;
+}
+
+/* Inside: until it is ended. */
+static inline void *life_spins(void *arg)
+{
+	for (volatile unsigned i = 0;; i++)
+		;
+	return arg;
+}
+
+static inline void *life_sleeps(void *arg)
+{
+	const struct timespec hour = { 3600, 0 };
+
+	nanosleep(&hour, NULL);
+	return arg;
 }
 
 /* Descriptors; of them those whose file's name has `part`. */

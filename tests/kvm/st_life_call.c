@@ -20,13 +20,6 @@ static void *plus_one(void *arg)
 	return (char *)arg + 1;
 }
 
-static void *spins(void *arg)
-{
-	for (volatile unsigned i = 0;; i++)
-		;
-	return arg;
-}
-
 static void *reads(void *arg)
 {
 	char c;
@@ -83,7 +76,7 @@ static void wall(struct sthread_result (*run)(const struct sthread_policy *, st_
 	static const struct {
 		st_fn *fn;
 		void *arg;
-	} what[] = { { spins, NULL }, { reads, NULL }, { polls, (void *)-1 }, { sleeps, (void *)3600000 } };
+	} what[] = { { life_spins, NULL }, { reads, NULL }, { polls, (void *)-1 }, { sleeps, (void *)3600000 } };
 	struct sthread_policy *p = policy();
 	struct sthread_result r;
 
@@ -98,7 +91,7 @@ static void wall(struct sthread_result (*run)(const struct sthread_policy *, st_
 		CHECK_LT(took, 2000 * MS);
 	}
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 0);
-	r = run(p, spins, NULL);
+	r = run(p, life_spins, NULL);
 	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 	/* Enough time, and all of it there is, are no limit. */
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 60000 * MS);
@@ -223,11 +216,11 @@ static void mask(void)
 		CHECK(!pthread_sigmask(SIG_SETMASK, &blocked, &old));
 		CHECK(!pthread_sigmask(SIG_SETMASK, NULL, &blocked)); /* without those that cannot be blocked */
 		/* Ended all the same, in user mode and in a system call. */
-		r = st_call(p, spins, NULL);
+		r = st_call(p, life_spins, NULL);
 		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 		r = st_call(p, reads, NULL);
 		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
-		r = st_run(p, spins, NULL);
+		r = st_run(p, life_spins, NULL);
 		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 		CHECK(!pthread_sigmask(SIG_SETMASK, NULL, &now));
 		for (int sig = 1; sig <= SIGRTMAX; sig++)
@@ -250,7 +243,7 @@ static void nothing_left_over(void)
 		struct sthread_result r;
 
 		st_limit(p, STHREAD_LIMIT_WALL_NS, 100000 + i * 10000);
-		r = st_call(p, i % 2 ? spins : reads, NULL);
+		r = st_call(p, i % 2 ? life_spins : reads, NULL);
 		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 		CHECK_MSG(!nanosleep(&t, NULL), "round %u: interrupted", i);
 	}

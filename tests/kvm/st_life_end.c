@@ -16,13 +16,6 @@ static void *returns(void *arg)
 	return arg;
 }
 
-static void *spins(void *arg)
-{
-	for (volatile unsigned i = 0;; i++)
-		;
-	return arg;
-}
-
 static void *reads(void *arg)
 {
 	char c;
@@ -35,14 +28,6 @@ static void *polls(void *arg)
 	struct pollfd f = { .fd = quiet[0], .events = POLLIN };
 
 	return poll(&f, 1, -1) < 0 ? (void *)(intptr_t)-errno : arg;
-}
-
-static void *sleeps(void *arg)
-{
-	const struct timespec hour = { 3600, 0 };
-
-	nanosleep(&hour, NULL);
-	return arg;
 }
 
 static void *waits(void *arg)
@@ -77,7 +62,7 @@ static const struct {
 	const char *name;
 	st_fn *fn;
 } what[] = {
-	{ "spins", spins }, { "reads", reads },   { "polls", polls },   { "sleeps", sleeps },
+	{ "life_spins", life_spins }, { "reads", reads },   { "polls", polls },   { "life_sleeps", life_sleeps },
 	{ "waits", waits }, { "storms", storms }, { "yields", yields },
 };
 #define KINDS (sizeof(what) / sizeof(what[0]))
@@ -230,7 +215,7 @@ static void detaches(void)
 	st_allow(p, SYS_read);
 	st_grant(p, fd[0], STHREAD_FD_READ);
 	for (int i = 0; i < 8; i++) {
-		struct sthread *st = st_create(p, sleeps, NULL);
+		struct sthread *st = st_create(p, life_sleeps, NULL);
 
 		life_nap(i % 2 ? 0 : 3000);
 		CHECK_OK(sthread_detach(st));
@@ -264,7 +249,7 @@ static void *calls_until_fini(void *p)
 {
 	for (;;) {
 		struct sthread_result r;
-		int err = sthread_call(p, spins, NULL, &r);
+		int err = sthread_call(p, life_spins, NULL, &r);
 
 		if (err == -EINVAL)
 			break;
@@ -280,7 +265,7 @@ static void *creates_until_fini(void *p)
 	for (unsigned i = 0;; i++) {
 		struct sthread *st;
 		struct sthread_result r;
-		int err = sthread_create(&st, p, i % 4 ? returns : sleeps, NULL);
+		int err = sthread_create(&st, p, i % 4 ? returns : life_sleeps, NULL);
 
 		if (err == -EINVAL)
 			break;

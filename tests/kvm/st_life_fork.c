@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * st_life_fork.c - a child of fork() has nothing of its parent's virtual machine and may have its own; exec and vfork
- * leave nothing open either; the parent's compartments do not notice.  World: host; plus_one() and sleeps() run inside.
+ * leave nothing open either; the parent's compartments do not notice.  World: host; plus_one() runs inside.
  */
 #include <spawn.h>
 #include <stdatomic.h>
@@ -17,14 +17,6 @@ static atomic_uint calls;
 static void *plus_one(void *arg)
 {
 	return (char *)arg + 1;
-}
-
-static void *sleeps(void *arg)
-{
-	const struct timespec hour = { 3600, 0 };
-
-	nanosleep(&hour, NULL);
-	return arg;
 }
 
 static void *calls_on(void *arg)
@@ -116,7 +108,7 @@ static void has_its_own(void)
 	CHECK_EQ(life_stats().created, 0);
 	r = st_call(NULL, plus_one, (void *)4);
 	ST_RETURNED(&r, 5);
-	st = st_create(NULL, sleeps, NULL);
+	st = st_create(NULL, life_sleeps, NULL);
 	r = st_run(NULL, plus_one, (void *)5);
 	ST_RETURNED(&r, 6);
 	CHECK_OK(sthread_kill(st));
@@ -328,7 +320,7 @@ int main(int argc, char **argv)
 	CHECK(!pipe2(fd, O_CLOEXEC));
 	st_grant(p, fd[0], STHREAD_FD_ALL);
 	st_allow(p, SYS_read);
-	st = st_create(p, sleeps, NULL);
+	st = st_create(p, life_sleeps, NULL);
 	t[0] = life_thread(calls_on, NULL);
 	t[1] = life_thread(creates_on, NULL);
 	LIFE_UNTIL(atomic_load(&calls) > 3);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * st_life_init.c - sthread_init() refuses what it must and leaves nothing behind; it and sthread_fini() may follow
- * each other for ever.  World: host; plus_one(), sleeps() and spins() run inside.
+ * each other for ever.  World: host; plus_one() runs inside.
  */
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -11,21 +11,6 @@
 static void *plus_one(void *arg)
 {
 	return (char *)arg + 1;
-}
-
-static void *sleeps(void *arg)
-{
-	const struct timespec hour = { 3600, 0 };
-
-	nanosleep(&hour, NULL);
-	return arg;
-}
-
-static void *spins(void *arg)
-{
-	for (volatile unsigned i = 0;; i++)
-		;
-	return arg;
 }
 
 static void works(void)
@@ -230,11 +215,11 @@ static void one_life(const struct sthread_config *cfg)
 	CHECK_ERR(sthread_init(NULL), -EALREADY);
 	works();
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 2000000);
-	r = st_call(p, spins, NULL);
+	r = st_call(p, life_spins, NULL);
 	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
-	st[0] = st_create(NULL, sleeps, NULL);
-	st[1] = st_create(NULL, spins, NULL);
-	st[2] = st_create(NULL, sleeps, NULL);
+	st[0] = st_create(NULL, life_sleeps, NULL);
+	st[1] = st_create(NULL, life_spins, NULL);
+	st[2] = st_create(NULL, life_sleeps, NULL);
 	sthread_policy_destroy(p);
 	CHECK_OK(sthread_detach(st[2]));
 	sthread_fini();

@@ -125,12 +125,6 @@ static void detaches(void)
 	sthread_policy_destroy(p);
 }
 
-static ssize_t answers(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
-	return 0;
-}
-
 static void asks(const struct sthread_gate_config *cfg)
 {
 	struct sthread_gate *g;
@@ -147,7 +141,7 @@ static void asks(const struct sthread_gate_config *cfg)
 
 static void asks_native(void)
 {
-	asks(&(struct sthread_gate_config){ .size = sizeof(struct sthread_gate_config), .fn = answers, .native = true });
+	asks(&(struct sthread_gate_config){ .size = sizeof(struct sthread_gate_config), .fn = gate_nothing, .native = true });
 }
 
 static void asks_recycled(void)
@@ -155,7 +149,7 @@ static void asks_recycled(void)
 	struct sthread_policy *p = reading();
 
 	asks(&(struct sthread_gate_config){ .size = sizeof(struct sthread_gate_config),
-					    .fn = answers,
+					    .fn = gate_nothing,
 					    .policy = p,
 					    .kind = STHREAD_GATE_RECYCLED });
 	sthread_policy_destroy(p);

@@ -4,33 +4,16 @@
  * the call or, where its thread alone can find out, by the result.  Outputs are untouched, nothing is used up by
  * failing, and afterwards all goes on.  World: host; what is marked runs inside.
  */
-#include <dlfcn.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "tests/kvm/st_life.h"
+#include "tests/st_no_threads.h"
 
 #define MOST 200
 #define PAGE 4096UL
 #define HUGE (2UL << 20)
-
-/* ---- threads can be refused ---- */
-
-static atomic_bool no_threads;
-
-/* In front of the C library's. */
-int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
-{
-	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-
-	if (atomic_load(&no_threads))
-		return EAGAIN;
-	if (!real)
-		real = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *),
-				void *))dlsym(RTLD_NEXT, "pthread_create");
-	return real(t, attr, fn, arg);
-}
 
 /* Inside. */
 static void *same(void *arg)

@@ -42,21 +42,6 @@ static void *denied(void *arg)
 	return arg;
 }
 
-static void *sleeps(void *arg)
-{
-	const struct timespec hour = { 3600, 0 };
-
-	nanosleep(&hour, NULL);
-	return arg;
-}
-
-static void *spins(void *arg)
-{
-	for (volatile unsigned i = 0;; i++)
-		;
-	return arg;
-}
-
 /* ---- outside ------------------------------------------------------------------------------------------------------ */
 
 #define GREW(field, by) CHECK_EQ(life_stats().field - was.field, (by))
@@ -80,7 +65,7 @@ static void ends(void)
 	r = st_call(p, writes_null, (void *)16);
 	ST_END(&r, STHREAD_FAULTED);
 	GREW(ended_faulted, 1);
-	st = st_create(p, sleeps, NULL);
+	st = st_create(p, life_sleeps, NULL);
 	LIFE_UNTIL(life_stats().live == 1); /* a worker counts until it rests, a moment after the join */
 	CHECK_OK(sthread_kill(st));
 	st_join(st);
@@ -90,7 +75,7 @@ static void ends(void)
 	ST_DENIED(&r, SYS_read);
 	GREW(ended_denied, 1);
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 1000000);
-	r = st_run(p, spins, NULL);
+	r = st_run(p, life_spins, NULL);
 	ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 	GREW(ended_limit, 1);
 	GREW(ended_killed, 1);
@@ -111,7 +96,7 @@ static void live(void)
 
 	LIFE_UNTIL(life_stats().live == 0);
 	for (unsigned i = 0; i < 20; i++) {
-		st[i] = st_create(NULL, sleeps, NULL);
+		st[i] = st_create(NULL, life_sleeps, NULL);
 		CHECK_EQ(life_stats().live, i + 1);
 	}
 	CHECK_GE(life_stats().vcpus, 20);
@@ -249,7 +234,7 @@ static void second_wall(void)
 		SKIP("no seccomp");
 	CHECK_EQ(life_stats().filtered, 1);
 	for (int i = 0; i < 12; i++)
-		st[i] = st_create(NULL, spins, NULL);
+		st[i] = st_create(NULL, life_spins, NULL);
 	pool = filtered();
 	CHECK_EQ(pool, before > 12 ? before : 12);
 	for (int i = 0; i < 12; i++) {

@@ -10,15 +10,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "tests/st_gate.h"
-
-static struct sthread_result join(struct sthread *st)
-{
-	struct sthread_result r;
-
-	CHECK_OK(sthread_join(st, &r));
-	return r;
-}
+#include "tests/st_nested.h"
 
 /* ---- a parser that splits its work: sums of lines, in parts that see one tag each ---- */
 
@@ -62,7 +54,7 @@ ST_FN(parses)
 		sthread_policy_destroy(p[i]);
 	}
 	for (int i = 0; i < PARTS; i++) {
-		struct sthread_result r = join(st[i]);
+		struct sthread_result r = st_join(st[i]);
 
 		CHECK_EQ(r.end, STHREAD_RETURNED);
 		CHECK_EQ((uint64_t)r.value, work->part[i]->sum);
@@ -117,7 +109,7 @@ ST_FN(branches)
 	CHECK_OK(sthread_call(NULL, branches, (void *)(depth - 1), &r));
 	CHECK_EQ(r.end, STHREAD_RETURNED);
 	sum += (uint64_t)r.value;
-	r = join(left);
+	r = st_join(left);
 	CHECK_EQ(r.end, STHREAD_RETURNED);
 	return (void *)(sum + (uint64_t)r.value);
 }
@@ -206,17 +198,10 @@ ST_FN(hands_on)
 	return NULL;
 }
 
-static ssize_t answers(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)trusted, (void)in, (void)in_len;
-	return gate_answer(out, out_cap, 42);
-}
-
 static void every_kind(void)
 {
 	struct sthread_policy *p = st_policy_all_calls();
 	char dir[] = "/tmp/st_nested.XXXXXX", path[64];
-	struct sthread_result r;
 	struct rights *g;
 	void *at;
 	int fd;
@@ -241,7 +226,7 @@ static void every_kind(void)
 	CHECK_OK(sthread_policy_tag(p, g->tag, STHREAD_READ | STHREAD_WRITE));
 	g->block = sthread_malloc(g->tag, 16);
 	strcpy(g->block, "tagged");
-	CHECK_OK(sthread_policy_gate(p, GATE(.name = "answer", .fn = answers)));
+	CHECK_OK(sthread_policy_gate(p, GATE(.name = "answer", .fn = forty_two)));
 	g->to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(9),
 				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	CHECK_OK(sthread_policy_connect(p, (struct sockaddr *)&g->to, sizeof(g->to), 8));
@@ -249,9 +234,7 @@ static void every_kind(void)
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 60000000000);
 	/* The child reads what it was told of in the page it is not granted: so it is copied to one that it is. */
 	memcpy(g->map + 4096 + 64, g, sizeof(*g));
-	ST_PASSES(p, hands_on, g->map + 4096 + 64);
-	r = st_run(p, hands_on, g->map + 4096 + 64);
-	ST_RETURNED(&r, 0);
+	both_ways(p, hands_on, g->map + 4096 + 64);
 	sthread_policy_destroy(p);
 	snprintf(path, sizeof(path), "%s/file", dir);
 	unlink(path);
@@ -288,13 +271,6 @@ ST_FN(starts_one)
 
 /* ---- a gate that keeps a policy, and whose children end with each call ---- */
 
-ST_FN(rests)
-{
-	for (;;)
-		pause();
-	return arg;
-}
-
 static ssize_t helps(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	static struct sthread_policy *kept;
@@ -323,11 +299,8 @@ static void gates(void)
 {
 	struct sthread_gate *g = GATE(.name = "helper", .fn = helps, .kind = STHREAD_GATE_RECYCLED);
 	struct sthread_policy *p = gate_policy(g);
-	struct sthread_result r;
 
-	ST_PASSES(p, asks_helper, NULL);
-	r = st_run(p, asks_helper, NULL);
-	ST_RETURNED(&r, 0);
+	both_ways(p, asks_helper, NULL);
 	sthread_policy_destroy(p);
 	sthread_gate_destroy(g);
 }

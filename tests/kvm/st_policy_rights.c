@@ -231,17 +231,11 @@ static void text(void)
 	}
 }
 
-static ssize_t nothing(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
-	return 0;
-}
-
 /* What is gone is shown and compared as it was: no other is the same, whatever its name and place. */
 static void gone(void)
 {
 	struct sthread_policy *p = st_policy(), *q = st_policy();
-	struct sthread_gate *g = GATE(.name = "gone", .fn = nothing), *h;
+	struct sthread_gate *g = GATE(.name = "gone", .fn = gate_nothing), *h;
 	struct sthread_tag *t, *u;
 	char *was, *is;
 
@@ -256,7 +250,7 @@ static void gone(void)
 	free(is);
 	CHECK_EQ(sthread_policy_is_subset(p, p), 1);
 	CHECK_OK(sthread_tag_create(&u, "gone", PAGE));
-	h = GATE(.name = "gone", .fn = nothing);
+	h = GATE(.name = "gone", .fn = gate_nothing);
 	CHECK_OK(sthread_policy_tag(q, u, STHREAD_READ));
 	CHECK_EQ(sthread_policy_is_subset(q, p), 0);
 	CHECK_EQ(sthread_policy_is_subset(p, q), 0);
@@ -283,7 +277,7 @@ int main(void)
 	for (unsigned i = 0; i < TAGS; i++)
 		CHECK_OK(sthread_tag_create(&tag[i], tags[i], (i + 1) * PAGE));
 	for (unsigned i = 0; i < GATES; i++)
-		gate[i] = GATE(.name = gates[i], .fn = nothing);
+		gate[i] = GATE(.name = gates[i], .fn = gate_nothing);
 	text();
 	properties();
 	gone();

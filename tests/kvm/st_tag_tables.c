@@ -11,14 +11,6 @@
 #define MANY  4000 /* not more */
 #define SOME  300
 
-static struct sthread_stats stats(void)
-{
-	struct sthread_stats s;
-
-	CHECK_OK(sthread_stats(&s));
-	return s;
-}
-
 static char *memory;
 
 /* A page in each of the first `n` 2 MiB of `memory`: a page table each. */
@@ -69,18 +61,18 @@ static void call(const struct sthread_policy *p, unsigned n)
 static void same_again(void)
 {
 	struct sthread_policy *p = pages(SOME);
-	struct sthread_stats none = stats(), first, s;
+	struct sthread_stats none = life_stats(), first, s;
 	struct sthread_result r;
 
 	call(p, SOME);
-	first = stats();
+	first = life_stats();
 	CHECK_GE(first.table_pages, none.table_pages + SOME);
 	CHECK_LE(first.table_pages, none.table_pages + SOME + 8);
 	for (unsigned i = 1; i <= 5; i++) {
-		uint64_t switches = stats().world_switches;
+		uint64_t switches = life_stats().world_switches;
 
 		call(p, SOME);
-		s = stats();
+		s = life_stats();
 		CHECK_EQ(s.world_switches - switches, 1);
 		CHECK_EQ(s.recycled, first.recycled + i);
 	}
@@ -92,17 +84,17 @@ static void same_again(void)
 	for (unsigned i = 0; i < 5; i++) {
 		r = st_run(p, counts, memory);
 		ST_RETURNED(&r, SOME);
-		LIFE_UNTIL(stats().live == 0);
+		LIFE_UNTIL(life_stats().live == 0);
 		if (!i)
-			first = stats();
+			first = life_stats();
 	}
-	CHECK_EQ(stats().cold, first.cold);
-	CHECK_EQ(stats().table_pages, first.table_pages);
+	CHECK_EQ(life_stats().cold, first.cold);
+	CHECK_EQ(life_stats().table_pages, first.table_pages);
 	/* And with one tag more or less, an entry changes and no table. */
 	sthread_policy_destroy(p);
 	p = pages(SOME - 1);
 	call(p, SOME - 1);
-	s = stats();
+	s = life_stats();
 	CHECK_EQ(s.cold, first.cold);
 	CHECK_LE(s.page_table_edits, first.page_table_edits + 1);
 	CHECK_EQ(s.table_pages, first.table_pages - 1);
@@ -117,17 +109,17 @@ static void another(void)
 	struct sthread_result r;
 
 	call(p, SOME);
-	with = stats();
+	with = life_stats();
 	r = st_call(NULL, counts, memory);
 	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, memory, 1, ST_IN(counts), "not granted");
-	without = stats();
+	without = life_stats();
 	CHECK_EQ(without.cold, with.cold);
 	CHECK_LE(without.table_pages, with.table_pages - SOME);
 	/* One edit took all away: of the table above. */
 	CHECK_LE(without.page_table_edits, with.page_table_edits + 2);
 	call(p, SOME);
-	CHECK_EQ(stats().table_pages, with.table_pages);
-	CHECK_EQ(stats().cold, with.cold);
+	CHECK_EQ(life_stats().table_pages, with.table_pages);
+	CHECK_EQ(life_stats().cold, with.cold);
 	sthread_policy_destroy(p);
 }
 
@@ -160,16 +152,16 @@ static void bound(void)
 	struct sthread_stats none, s;
 
 	ST_PASSES(NULL, nothing, NULL);
-	none = stats();
+	none = life_stats();
 	call(many, MANY);
 	call(many, MANY);
-	s = stats();
+	s = life_stats();
 	CHECK_GE(s.table_pages, none.table_pages + MANY);
 	CHECK_EQ(s.cold, none.cold);
 	call(worst, WORST);
-	CHECK_LE(stats().table_pages, none.table_pages);
+	CHECK_LE(life_stats().table_pages, none.table_pages);
 	ST_PASSES(NULL, nothing, NULL);
-	CHECK_EQ(stats().cold, none.cold + 1);
+	CHECK_EQ(life_stats().cold, none.cold + 1);
 	sthread_policy_destroy(many);
 	sthread_policy_destroy(worst);
 }
@@ -183,14 +175,14 @@ static void small(void)
 	struct sthread_stats none;
 
 	ST_PASSES(NULL, nothing, NULL);
-	none = stats();
+	none = life_stats();
 	for (unsigned i = 0; i < TAGS; i++) {
 		CHECK_OK(sthread_tag_create(&t[i], "small", PAGE));
 		CHECK_OK(sthread_policy_tag(p, t[i], STHREAD_READ));
 	}
 	ST_PASSES(p, nothing, NULL);
 	/* A page and its guard each, at most two tables at the ends, and two levels above. */
-	CHECK_LE(stats().table_pages, none.table_pages + TAGS * 2 / 512 + 2 + 2);
+	CHECK_LE(life_stats().table_pages, none.table_pages + TAGS * 2 / 512 + 2 + 2);
 	for (unsigned i = 0; i < TAGS; i++)
 		CHECK_OK(sthread_tag_destroy(t[i]));
 	sthread_policy_destroy(p);

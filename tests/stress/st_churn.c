@@ -48,13 +48,6 @@ static void *allocates(void *arg)
 	return (char *)arg + 1;
 }
 
-static void *spins(void *arg)
-{
-	for (volatile unsigned i = 0;; i++)
-		;
-	return arg;
-}
-
 static void *reads(void *arg)
 {
 	char c;
@@ -146,12 +139,12 @@ static void one(uint64_t *seed)
 		r = st_run(plain, allocates, (void *)x);
 		ST_RETURNED(&r, x + 1);
 		break;
-	case 10: create_and_kill(spins, x % 300); break;
+	case 10: create_and_kill(life_spins, x % 300); break;
 	case 11: create_and_kill(reads, x % 300); break;
 	case 12: race(); break;
 	case 13: CHECK_OK(sthread_detach(st_create(plain, x % 2 ? plus_one : scribbles, NULL))); break;
 	case 14:
-		r = st_call(brief, x % 2 ? spins : reads, NULL);
+		r = st_call(brief, x % 2 ? life_spins : reads, NULL);
 		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 		break;
 	case 15:

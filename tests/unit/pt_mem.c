@@ -206,7 +206,6 @@ static int mem_table_alloc(void *ctx, dune_gpa_t *out)
 	memset(arena[tables_next], 0, PAGE);
 	tables_used++;
 	t->tables++;
-	t->allocs++;
 	*out = dune_gpa(TABLE_BASE + tables_next * PAGE);
 	return 0;
 }
@@ -311,9 +310,10 @@ void mem_tree_clone(struct tree *src, struct tree *dst)
 	src->frozen = true;
 	tree_init(dst);
 	dst->allocs_left = 0;
-	CHECK_ERR(pt_clone(&src->pt, &dst->pt), -ENOMEM);
+	CHECK_ERR(mem_table_alloc(dst, &dst->pt.root), -ENOMEM);
 	dst->allocs_left = 1;
-	CHECK_OK(pt_clone(&src->pt, &dst->pt));
+	CHECK_OK(mem_table_alloc(dst, &dst->pt.root));
+	pt_clone(&src->pt, &dst->pt);
 	dst->allocs_left = -1;
 	root_live(dst);
 }

@@ -20,7 +20,7 @@ struct tree {
 	unsigned pages;         /* owned */
 	long allocs_left;       /* then -ENOMEM; negative: no limit */
 	/* Totals, for differences. */
-	unsigned long sets, allocs, copies, page_frees;
+	unsigned long sets, copies, page_frees;
 	void (*on_set)(struct tree *t); /* after each live store */
 };
 

@@ -8,7 +8,8 @@
 #define PF_RESERVED 8UL
 #define PF_FETCH    16UL
 
-const struct mon_region *mon_region_at(const struct mon_space *space, uint64_t at)
+/* The region that holds `at`, or NULL. */
+static const struct mon_region *region_at(const struct mon_space *space, uint64_t at)
 {
 	uint32_t low = 0, high = mon_regions(space);
 
@@ -49,7 +50,7 @@ static enum mon_verdict own_page(struct mon_env *env, dune_gva_t at, const dune_
 
 static enum mon_verdict demand(struct mon_env *env, dune_gva_t at, bool write)
 {
-	const struct mon_region *r = mon_region_at(env->space, at.v);
+	const struct mon_region *r = region_at(env->space, at.v);
 	enum mon_verdict verdict;
 
 	if (!r || !r->prot || (write && !(r->prot & DUNE_WRITE)))
@@ -108,7 +109,7 @@ static bool is_due(struct mon_env *env, dune_gva_t at, bool write)
 		return false;
 	if (!pt_lookup(&env->pt, at, &leaf))
 		return write && written_by_copy(&leaf);
-	r = mon_region_at(env->space, at.v);
+	r = region_at(env->space, at.v);
 	return r && r->prot && (!write || (r->prot & DUNE_WRITE));
 }
 

@@ -54,8 +54,6 @@ static inline void mon_count(struct mon_space *space, long pages)
 enum mon_verdict mon_trap(struct mon_env *env, struct dune_frame *frame);
 /* The space touches `at` (a write or not): give it what it is due there. */
 enum mon_verdict mon_touch(struct mon_env *env, dune_gva_t at, bool write);
-/* The region that holds `at`, or NULL. */
-const struct mon_region *mon_region_at(const struct mon_space *space, uint64_t at);
 
 /*
  * Make a frame fit for ring 3: selectors, flags.  False: its rip is not a user address, it must not

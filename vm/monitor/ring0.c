@@ -52,10 +52,7 @@ static void page_zero(void *page)
 	cpu_stosq(page, 0, DUNE_PAGE_SIZE / 8);
 }
 
-/*
- * ---- the walker's memory, in ring 0
- * ----------------------------------------------------------------
- */
+/* ---- the walker's memory, in ring 0 ---- */
 
 static uint64_t r0_get(void *ctx, dune_gpa_t entry)
 {
@@ -135,10 +132,7 @@ static const struct pt_ops r0_ops = {
 	.page_free = r0_page_free,
 };
 
-/*
- * ---- the monitor's environment, in ring 0
- * ----------------------------------------------------------
- */
+/* ---- the monitor's environment, in ring 0 ---- */
 
 static int r0_page_alloc(struct mon_env *env, const dune_gpa_t *from, dune_gpa_t *out)
 {

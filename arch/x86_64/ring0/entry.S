@@ -34,6 +34,24 @@ mon_header:
 /* Vectors for which the processor pushes an error code. */
 #define HAS_ERROR(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21 || (v) == 29 || (v) == 30)
 
+	.macro push_general
+	pushq %rdi
+	pushq %rsi
+	pushq %rdx
+	pushq %rcx
+	pushq %rax
+	pushq %r8
+	pushq %r9
+	pushq %r10
+	pushq %r11
+	pushq %rbx
+	pushq %rbp
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	.endm
+
 	.text
 	.balign 16
 vectors_host:
@@ -64,21 +82,7 @@ vectors_ring0:
 
 	.balign 16
 save:
-	pushq %rdi
-	pushq %rsi
-	pushq %rdx
-	pushq %rcx
-	pushq %rax
-	pushq %r8
-	pushq %r9
-	pushq %r10
-	pushq %r11
-	pushq %rbx
-	pushq %rbp
-	pushq %r12
-	pushq %r13
-	pushq %r14
-	pushq %r15
+	push_general
 saved:
 	/* rsp: the frame.  No flag of ring 3 is left: AC would switch SMAP off */
 	pushq $2
@@ -168,20 +172,6 @@ syscall_host:
 	.balign 64
 syscall_ring0:
 	syscall_frame
-	pushq %rdi
-	pushq %rsi
-	pushq %rdx
-	pushq %rcx
-	pushq %rax
-	pushq %r8
-	pushq %r9
-	pushq %r10
-	pushq %r11
-	pushq %rbx
-	pushq %rbp
-	pushq %r12
-	pushq %r13
-	pushq %r14
-	pushq %r15
+	push_general
 	movabsq $saved, %rax
 	jmp *%rax
