@@ -47,6 +47,16 @@ long sys_do_pwritev(struct sys_call *c)
 
 /* ---- size and safety ---- */
 
+/* What is only ever appended to stays so, without the right to be elsewhere in it. */
+int sys_check_ftruncate(struct sys_call *c)
+{
+	int flags = fcntl(c->fd.obj->host, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return (flags & O_APPEND) && !(c->fd.rights & STHREAD_FD_SEEK) ? -EPERM : 0;
+}
+
 long sys_do_ftruncate(struct sys_call *c)
 {
 	struct sys_shield s;
