@@ -104,7 +104,9 @@ STHREAD_API void sthread_policy_destroy(struct sthread_policy *p);
  * granted, as files of procfs, block devices, most others: see sthread_policy(3)), -EEXIST, -EMFILE, -ENOMEM. */
 STHREAD_MUST STHREAD_API int sthread_policy_fd(struct sthread_policy *p, int fd, unsigned rights);
 /* Grants openat() beneath a directory, known inside as descriptor dirfd; opened files get `rights` (any but
- * STHREAD_FD_SOCKOPT, STHREAD_FD_SHUTDOWN, STHREAD_FD_ACCEPT and STHREAD_FD_CONNECT).  -ENOTDIR, -EACCES, -ENOENT, and as above. */
+ * STHREAD_FD_SOCKOPT, STHREAD_FD_SHUTDOWN, STHREAD_FD_ACCEPT and STHREAD_FD_CONNECT).  -ENOTDIR, -EACCES, -ENOENT, and as above.
+ * -EINVAL also: it lies beneath another, granted with STHREAD_FD_MAKE, and has a right that that one has not; or the
+ * other way round. */
 STHREAD_MUST STHREAD_API int sthread_policy_dir(struct sthread_policy *p, int dirfd, unsigned rights);
 /* For sthread_policy_syscall(): every number that is not in the table.  STHREAD_DENY_ERRNO or STHREAD_DENY_KILL. */
 #define STHREAD_SYSCALL_OTHERS (-1L)
@@ -405,7 +407,8 @@ STHREAD_MUST STHREAD_API int sthread_gate_caller(struct sthread_id *out);
  * In a gate: hands the caller a descriptor, with rights that the gate itself has (a native gate: the master's, any
  * rights).  Gives the number that it has in the caller; it is there once the call has returned successfully.
  * -EPERM: more rights than the gate has.  -EBADF.  -EMFILE: over STHREAD_GATE_GIVES, or the caller's limit.  -EINVAL:
- * not in a gate, called by the master, rights, or of a kind that cannot be granted.  -ENOMEM, -ENFILE.
+ * not in a gate, called by the master, rights, of a kind that cannot be granted, or a directory that no policy could
+ * grant beside those that the caller has.  -ENOMEM, -ENFILE.
  */
 STHREAD_MUST STHREAD_API int sthread_gate_give_fd(int fd, unsigned rights);
 /*

@@ -109,6 +109,12 @@ struct fd_entry {
 	struct fd_object *obj;
 };
 
+/*
+ * fd_beneath.c: may a table that has these have one more?  -EINVAL: it is a directory that may not be beside another of
+ * them; -errno of looking upwards.
+ */
+int fd_dirs_fit(const struct fd_entry *entry, unsigned n, const struct fd_entry *add);
+
 /* Sorted by number. */
 struct fdtab {
 	struct fd_entry *entry;

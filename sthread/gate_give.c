@@ -18,9 +18,12 @@
 /* Takes over the reference on obj. */
 static int give_fd(struct gate_call *c, struct fd_object *obj, unsigned rights, bool dir)
 {
+	const struct fd_entry e = { .rights = rights, .dir = dir, .obj = obj };
 	struct fdtab *to = &c->caller->ctx.fds;
 	int err = c->n_given == STHREAD_GATE_GIVES ? -EMFILE : fdtab_reserve(to);
 
+	if (!err)
+		err = fd_dirs_fit(to->entry, to->n, &e);
 	if (err) {
 		fd_object_put(obj);
 		return err;

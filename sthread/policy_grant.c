@@ -29,18 +29,24 @@ int policy_grant_object(struct sthread_policy *p, int fd, struct fd_object *obj,
 			bool dir)
 {
 	struct fd_entry e = { .number = fd, .rights = rights, .dir = dir, .obj = obj };
+	const struct policy *now;
 	struct policy *v;
-	int r = -ENOMEM;
+	int r = -EINVAL;
 
-	if (!rights_ok(rights, dir)) {
-		fd_object_put(obj);
-		return -EINVAL;
-	}
+	if (!rights_ok(rights, dir))
+		goto out;
+	now = policy_copy(p);
+	r = fd_dirs_fit(now->grant, now->n, &e);
+	policy_put(now);
+	if (r)
+		goto out;
+	r = -ENOMEM;
 	v = policy_edit(p);
 	if (v) {
 		r = fd_entries_insert(&v->grant, &v->n, &v->cap, &e);
 		policy_edited(p);
 	}
+out:
 	if (r)
 		fd_object_put(obj);
 	return r;

@@ -105,6 +105,7 @@ long sys_do_ioctl(struct sys_call *c);
 int sys_check_preadv(struct sys_call *c);
 long sys_do_preadv(struct sys_call *c);
 long sys_do_pwritev(struct sys_call *c);
+int sys_check_ftruncate(struct sys_call *c);
 long sys_do_ftruncate(struct sys_call *c);
 long sys_do_fallocate(struct sys_call *c);
 long sys_do_fsync(struct sys_call *c);

@@ -16,18 +16,32 @@
 
 /* ---- sending ---- */
 
+static int flags_of(const struct sys_call *c)
+{
+	return sys_int(c, c->entry->arg[1].kind == ARG_MSG_IN ? 2 : 3);
+}
+
+/*
+ * The beginning of a datagram waits in the socket, which others may share: what they send next would
+ * be its end, and go where the beginning was to go.
+ */
+static int check_send(struct sys_call *c, bool to)
+{
+	int r = to ? sys_check_destination(c) : 0;
+
+	if (!r && c->fd.obj->kind == FD_MESSAGE && (flags_of(c) & MSG_MORE))
+		r = -EINVAL;
+	return r ? r : sys_check_transfer(c);
+}
+
 int sys_check_sendto(struct sys_call *c)
 {
-	int r = c->arg[4] ? sys_check_destination(c) : 0;
-
-	return r ? r : sys_check_transfer(c);
+	return check_send(c, c->arg[4] != 0);
 }
 
 int sys_check_sendmsg(struct sys_call *c)
 {
-	int r = c->in_len ? sys_check_destination(c) : 0;
-
-	return r ? r : sys_check_transfer(c);
+	return check_send(c, c->in_len != 0);
 }
 
 /* sendto and sendmsg: both are spans, and perhaps an address, by now. */
@@ -37,9 +51,8 @@ long sys_do_send(struct sys_call *c)
 				  .msg_namelen = c->in_len,
 				  .msg_iov = c->spans.iov,
 				  .msg_iovlen = c->spans.n };
-	int flags = sys_int(c, c->entry->arg[1].kind == ARG_MSG_IN ? 2 : 3);
 
-	return SYS_RETRY(c, sendmsg(c->fd.obj->host, &m, flags | MSG_NOSIGNAL));
+	return SYS_RETRY(c, sendmsg(c->fd.obj->host, &m, flags_of(c) | MSG_NOSIGNAL));
 }
 
 /* ---- receiving ---- */

@@ -47,6 +47,16 @@ long sys_do_pwritev(struct sys_call *c)
 
 /* ---- size and safety ---- */
 
+/* What is only ever appended to stays so, without the right to be elsewhere in it. */
+int sys_check_ftruncate(struct sys_call *c)
+{
+	int flags = fcntl(c->fd.obj->host, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return (flags & O_APPEND) && !(c->fd.rights & STHREAD_FD_SEEK) ? -EPERM : 0;
+}
+
 long sys_do_ftruncate(struct sys_call *c)
 {
 	struct sys_shield s;
@@ -98,9 +108,10 @@ static int check_offset(const struct fd_entry *e, bool given)
 	return given && !(e->rights & STHREAD_FD_SEEK) ? -EPERM : 0;
 }
 
+/* To messages no file is sent: kernels differ in where one ends, and some leave it open (see sys_socket.c). */
 int sys_check_sendfile(struct sys_call *c)
 {
-	if (c->fd2.obj->kind != FD_FILE)
+	if (c->fd2.obj->kind != FD_FILE || c->fd.obj->kind == FD_MESSAGE)
 		return -EINVAL;
 	return check_offset(&c->fd2, c->arg[2] != 0);
 }

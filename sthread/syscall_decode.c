@@ -201,8 +201,13 @@ static int decode_var_out(struct sys_call *c, dune_gva_t at, dune_gva_t len_at, 
 static int decode_bytes_out(struct sys_call *c, dune_gva_t at, uint64_t len, uint32_t max)
 {
 	uint32_t cap = len < max ? (uint32_t)len : max;
+	void *from = max <= sizeof(c->result) ? c->result.bytes : c->u.bytes;
+	int r = sys_add_out(c, at, cap, from);
 
-	return sys_add_out(c, at, cap, max <= sizeof(c->result) ? c->result.bytes : c->u.bytes);
+	/* The kernel leaves what is between the names of a directory as it was. */
+	if (!r)
+		memset(from, 0, cap);
+	return r;
 }
 
 static int decode_path(struct sys_call *c, dune_gva_t at)

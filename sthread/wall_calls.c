@@ -62,7 +62,7 @@ const struct wall_row wall_rows[] = {
 	ROW(dup, NEW),
 	ROW(dup2, NEW, GOES),
 	ROW(dup3, NEW, GOES),
-	ROW(ftruncate, H(ftruncate)),
+	ROW(ftruncate, FCNTL(F_GETFL), H(ftruncate)),
 	ROW(fallocate, H(fallocate)),
 	ROW(fsync, H(fsync)),
 	ROW(fdatasync, H(fdatasync)),

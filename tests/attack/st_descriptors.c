@@ -306,6 +306,53 @@ static void broken_pipes(void)
 	sthread_policy_destroy(p);
 }
 
+/* arg: a log that the master appends to.  What is there stays, whatever is tried. */
+ST_FN(only_appends)
+{
+	int fd = (int)(intptr_t)arg;
+	struct iovec iov = { (void *)"third ", 6 };
+
+	CHECK_EQ(write(fd, "second ", 7), 7);
+	CHECK_EQ(pwrite(fd, "!", 1, 0), -1);
+	CHECK_EQ(errno, EPERM);
+	CHECK_EQ(lseek(fd, 0, SEEK_SET), -1);
+	CHECK_EQ(errno, EPERM);
+	CHECK_EQ(fcntl(fd, F_SETFL, 0), -1);
+	CHECK_EQ(errno, EPERM);
+	CHECK_EQ(ftruncate(fd, 0), -1);
+	CHECK_EQ(errno, EPERM);
+	CHECK_EQ(writev(fd, &iov, 1), 6);
+	return NULL;
+}
+
+/* The twin, with the right to be anywhere in it. */
+ST_FN(cuts)
+{
+	CHECK_OK(ftruncate((int)(intptr_t)arg, 5));
+	return NULL;
+}
+
+static void appended(void)
+{
+	char name[] = "/tmp/st_descriptors_XXXXXX", text[32] = "";
+	int fd = mkstemp(name), log = open(name, O_WRONLY | O_APPEND);
+	struct sthread_policy *p = st_policy_all_calls();
+
+	CHECK(fd >= 0 && log >= 0 && write(fd, "first ", 6) == 6 && !unlink(name));
+	st_grant(p, log, STHREAD_FD_WRITE | STHREAD_FD_FLAGS);
+	ST_PASSES(p, only_appends, (intptr_t)log);
+	CHECK_EQ(pread(fd, text, sizeof(text), 0), 19);
+	CHECK_STR(text, "first second third ");
+	sthread_policy_destroy(p);
+	p = st_policy_all_calls();
+	st_grant(p, log, STHREAD_FD_WRITE | STHREAD_FD_SEEK);
+	ST_PASSES(p, cuts, (intptr_t)log);
+	CHECK_EQ(pread(fd, text, sizeof(text), 0), 5);
+	sthread_policy_destroy(p);
+	close(fd);
+	close(log);
+}
+
 int main(void)
 {
 	char name[] = "/tmp/st_fd_XXXXXX";
@@ -319,6 +366,7 @@ int main(void)
 	closed(fd);
 	number_reused();
 	broken_pipes();
+	appended();
 	st_others_live();
 	sthread_fini();
 	return TEST_PASSED;
