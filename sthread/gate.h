@@ -43,10 +43,11 @@ struct sthread_gate {
 	char name[STHREAD_GATE_NAME];
 	sthread_gate_fn *fn;
 	void *trusted;
-	const struct policy *policy;
+	const struct policy *policy; /* NULL: native, or gate_let_go() */
 	enum sthread_gate_kind kind;
 	bool native;
-	const struct sthread_gate *after;
+	uint64_t after; /* a handle; 0: any time */
+	struct sthread_gate *after_held; /* nobody else gets that handle; NULL: no rule, or gate_let_go() */
 	unsigned max_calls;
 	unsigned generation; /* process.generation when it was made */
 	struct lane *root;   /* made inside: the lane.root of its maker; NULL: the master made it */
@@ -62,6 +63,8 @@ struct sthread_gate {
 	struct lane *runs;	   /* made inside: where that call is */
 	struct gate_waiter *queue; /* first come, first served */
 	struct lane *lane;	   /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
+
+	struct sthread_gate *unheld; /* nobody's any more: the next that is to be freed */
 };
 
 struct gate_call {
@@ -85,6 +88,14 @@ struct gate_call {
 /* gate_object.c */
 struct sthread_gate *gate_get(struct sthread_gate *g);
 void gate_put(struct sthread_gate *g); /* NULL is fine */
+/*
+ * It is gone, nothing runs it, and nothing will: its policy and its rule go.  Who still has a reference has a name, and
+ * not, by way of the policy, whatever was made before.
+ */
+void gate_let_go(struct sthread_gate *g);
+/* A reference less, where one thing leads to another; what is nobody's any more is listed, for gates_free(). */
+void gate_drop(struct sthread_gate *g, struct sthread_gate **unheld);
+void gates_free(struct sthread_gate *unheld);
 
 /* gate.c */
 int gate_check(const struct sthread_gate_config *cfg); /* -EINVAL, -ENOTSUP */

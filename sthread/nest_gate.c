@@ -76,6 +76,8 @@ static void release(struct lane *l, struct nest *n, struct nest_gate *e)
 	if (g->calls != POLICY_NO_LIMIT)
 		spent[STHREAD_LIMIT_GATE_CALLS] = e->limit[STHREAD_LIMIT_GATE_CALLS] - g->calls;
 	nest_give_back(l, n, e->limit, spent);
+	/* Policies may still name it: that is not to keep what it was made with, made with what was before it ... */
+	gate_let_go(g);
 	gate_put(g);
 }
 

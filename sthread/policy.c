@@ -82,7 +82,7 @@ const struct policy *policy_get(const struct policy *p)
 	return p;
 }
 
-void policy_put(const struct policy *p)
+void policy_drop(const struct policy *p, struct sthread_gate **unheld)
 {
 	struct policy *v = (struct policy *)p;
 
@@ -92,10 +92,18 @@ void policy_put(const struct policy *p)
 		fd_object_put(v->grant[i].obj);
 	free(v->grant);
 	for (unsigned i = 0; i < v->ngates; i++)
-		gate_put(v->gate[i]);
+		gate_drop(v->gate[i], unheld);
 	free(v->gate);
 	grants_fini(&v->mem);
 	free(v);
+}
+
+void policy_put(const struct policy *p)
+{
+	struct sthread_gate *unheld = NULL;
+
+	policy_drop(p, &unheld);
+	gates_free(unheld);
 }
 
 static int clone_gates(struct policy *v, const struct policy *from)

@@ -66,6 +66,8 @@ struct policy {
 const struct policy *policy_copy(const struct sthread_policy *p);
 const struct policy *policy_get(const struct policy *p); /* one reference more */
 void policy_put(const struct policy *p); /* NULL is fine */
+/* The same, where the gates that are nobody's any more are not freed but listed: gate.h. */
+void policy_drop(const struct policy *p, struct sthread_gate **unheld);
 /* 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it cannot be told. */
 int policy_within(const struct policy *p, const struct policy *of);
 
