@@ -14,7 +14,6 @@
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
-#include "sthread/report.h"
 #include "sthread/tag.h"
 #include "sthread/unwind.h"
 #include "sthread/wall.h"
