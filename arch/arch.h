@@ -9,7 +9,6 @@
 #define ARCH_ARCH_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct kvm_cpuid2;

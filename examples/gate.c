@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE /* memfd_create() */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>

@@ -23,7 +23,6 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 /* What the host descriptor is: decides how it is written to without raising a signal. */

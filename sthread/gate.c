@@ -22,14 +22,7 @@ int gate_check(const struct sthread_gate_config *cfg)
 /* One more user of the library.  fn: also, it is there in a compartment. */
 static int enter(const struct sthread_gate_config *cfg)
 {
-	bool entered;
-
-	if (!cfg->native)
-		return process_enter((void *(*)(void *))(uintptr_t)cfg->fn);
-	pthread_mutex_lock(&process.lock);
-	entered = process_enter_locked();
-	pthread_mutex_unlock(&process.lock);
-	return entered ? 0 : -EINVAL;
+	return cfg->native ? process_enter_any() : process_enter((void *(*)(void *))(uintptr_t)cfg->fn);
 }
 
 static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,

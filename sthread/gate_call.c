@@ -239,8 +239,7 @@ static ssize_t call_from_master(struct sthread_gate *gate, const void *in, size_
 ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_len, void *out,
 			  size_t out_cap)
 {
-	bool entered;
-	int cancel;
+	int cancel, err;
 	ssize_t n;
 
 	if (is_inside())
@@ -248,11 +247,9 @@ ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_l
 				 (uintptr_t)out, out_cap);
 	if (!gate || (!in && in_len) || (!out && out_cap))
 		return -EINVAL;
-	pthread_mutex_lock(&process.lock);
-	entered = process_enter_locked();
-	pthread_mutex_unlock(&process.lock);
-	if (!entered)
-		return -EINVAL;
+	err = process_enter_any();
+	if (err)
+		return err;
 	cancel = cancel_hold();
 	gate_get(gate); /* for compartments, their policy has one */
 	n = call_from_master(gate, in, in_len, out, out_cap);

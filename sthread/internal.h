@@ -15,6 +15,7 @@
 #define STHREAD_INTERNAL_H
 
 #include <dune.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sthread.h>
@@ -204,6 +205,16 @@ extern struct process process;
 int process_enter(void *(*fn)(void *)); /* one more live run, of a function of the image.  -EINVAL */
 bool process_enter_locked(void);	/* the same, of nothing in particular; process.lock held */
 void process_leave(void);
+
+static inline int process_enter_any(void) /* the same, without the lock */
+{
+	bool entered;
+
+	pthread_mutex_lock(&process.lock);
+	entered = process_enter_locked();
+	pthread_mutex_unlock(&process.lock);
+	return entered ? 0 : -EINVAL;
+}
 
 /* fork.c */
 int forks_watch(void); /* once per process, when it is loaded, or in sthread_init().  -ENOMEM */

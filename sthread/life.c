@@ -14,7 +14,6 @@
 
 #include "sthread/gate.h"
 #include "sthread/internal.h"
-#include "sthread/report.h"
 #include "sthread/tag.h"
 #include "sthread/unwind.h"
 #include "sthread/wall.h"
@@ -41,13 +40,10 @@ bool process_enter_locked(void)
 int process_enter(void *(*fn)(void *))
 {
 	struct dune_leaf leaf;
-	bool entered;
+	int err = process_enter_any();
 
-	pthread_mutex_lock(&process.lock);
-	entered = process_enter_locked();
-	pthread_mutex_unlock(&process.lock);
-	if (!entered)
-		return -EINVAL;
+	if (err)
+		return err;
 	if (dune_vm_lookup(ckpt_space(process.ckpt), dune_gva((uint64_t)fn), &leaf) ||
 	    !(leaf.prot & DUNE_EXEC)) {
 		process_leave();

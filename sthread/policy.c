@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/cancel.h"
 #include "sthread/gate.h"
 #include "sthread/syscall.h"
 

@@ -15,7 +15,6 @@
 #include "sthread/sys_calls.h"
 
 #include <linux/filter.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 

@@ -11,7 +11,6 @@
  */
 #include "sthread/sys_calls.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>

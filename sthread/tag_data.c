@@ -199,14 +199,10 @@ static int enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 
 int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 {
-	bool entered;
-	int err;
+	int err = process_enter_any();
 
-	pthread_mutex_lock(&process.lock);
-	entered = process_enter_locked();
-	pthread_mutex_unlock(&process.lock);
-	if (!entered)
-		return -EINVAL;
+	if (err)
+		return err;
 	err = enter(at, len, out);
 	process_leave();
 	return err;

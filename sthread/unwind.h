@@ -11,7 +11,6 @@
 #define STHREAD_UNWIND_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 /* At the most so many frames, whatever is asked for. */

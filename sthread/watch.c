@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* watch.c - the thread that ends runs that are over a limit of time.  World: host. */
-#include <errno.h>
 #include <signal.h>
 #include <time.h>
 

@@ -24,7 +24,6 @@
 #define VECTOR_PF	14
 #define PF_ABSENT_READ	4
 #define PF_ABSENT_WRITE 6
-#define PF_DENIED_READ	5
 #define PF_DENIED_WRITE 7
 #define PF_DENIED_FETCH 0x15
 
@@ -92,8 +91,6 @@ void guest_expect_fault(struct dune_vcpu *c, struct dune_space *s, const char *r
 	guest_expect_fault(c, s, guest_r_read, at, error, __FILE__, __LINE__)
 #define guest_write_fault(c, s, at, error) \
 	guest_expect_fault(c, s, guest_r_write, at, error, __FILE__, __LINE__)
-#define guest_jump_fault(c, s, at, error) \
-	guest_expect_fault(c, s, guest_r_call, at, error, __FILE__, __LINE__)
 
 const char *guest_exit_name(enum dune_exit e);
 /* For messages; static buffer of the thread. */

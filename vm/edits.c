@@ -9,7 +9,6 @@
  * written in place.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "vm/vm.h"

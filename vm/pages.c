@@ -3,8 +3,9 @@
  * pages.c - the arena: guest-physical pages from 0, with reference counts.  World: host.
  *
  * Its memslots are made at once, so that who runs later needs no other ioctl than KVM_RUN; an unused
- * page costs the kernel 8 bytes, and us as many.  Page 0 is never handed out.  A page that was ever a page table is only ever a page table again: the host
- * kernel may remember what it translated, and only entries that ring 0 cleared are forgotten.
+ * page costs the kernel 8 bytes, and us as many.  Page 0 is never handed out.  A page that was ever a
+ * page table is only ever a page table again: the host kernel may remember what it translated, and only
+ * entries that ring 0 cleared are forgotten.
  */
 #include <errno.h>
 #include <string.h>

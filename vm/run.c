@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <linux/kvm.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,6 @@
  */
 #include "tests/st_gate.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 

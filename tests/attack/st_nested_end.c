@@ -3,8 +3,6 @@
  * Nothing that a compartment made outlives it, however it ends; what is taken back from it its children lose, too.
  * World: host; ST_FN: inside.
  */
-#include <fcntl.h>
-
 #include "tests/st_nested.h"
 
 struct board {

@@ -6,8 +6,6 @@
 #include "tests/st.h"
 #include "tests/st_soft.h"
 
-#include <sys/mman.h>
-
 #include <dune.h>
 
 #include "arch/layout.h"

@@ -3,7 +3,6 @@
  * Tagged globals: no compartment has them, not even as they were at the checkpoint, but those that were granted them by
  * name; beside them, on the next page, are globals as usual.  World: host; ST_FN: inside.
  */
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "tests/st.h"

@@ -5,7 +5,6 @@
  */
 #include "tests/st.h"
 
-#include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/random.h>

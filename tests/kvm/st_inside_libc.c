@@ -5,7 +5,6 @@
  */
 #include "tests/st.h"
 
-#include <assert.h>
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <iconv.h>

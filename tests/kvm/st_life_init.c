@@ -3,7 +3,6 @@
  * st_life_init.c - sthread_init() refuses what it must and leaves nothing behind; it and sthread_fini() may follow
  * each other for ever.  World: host; plus_one() runs inside.
  */
-#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "tests/kvm/st_life.h"

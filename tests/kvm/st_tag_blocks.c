@@ -5,7 +5,6 @@
  * tag is the allocator's, whatever a tenant writes there.  World: host; ST_FN and what is marked: inside.
  */
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "tests/st_tag.h"

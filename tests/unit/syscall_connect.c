@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <asm/unistd.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/uio.h>

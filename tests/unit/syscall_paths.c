@@ -469,14 +469,14 @@ static int proc_is_false(void)
 	return TEST_PASSED;
 }
 
-static void false_proc(void)
+static void in_child(int (*fn)(void))
 {
 	pid_t pid;
 
 	with(dir, ALL_RIGHTS);
 	pid = fork();
 	if (!pid)
-		_exit(proc_is_false());
+		_exit(fn());
 	wait_for(pid);
 	fake_begin(NULL);
 }
@@ -516,18 +516,6 @@ static int without_standard(void)
 	atomic_store(&enough, true);
 	CHECK_OK(pthread_join(t, NULL));
 	return TEST_PASSED;
-}
-
-static void standard_numbers(void)
-{
-	pid_t pid;
-
-	with(dir, ALL_RIGHTS);
-	pid = fork();
-	if (!pid)
-		_exit(without_standard());
-	wait_for(pid);
-	fake_begin(NULL);
 }
 
 /* ---- with others at work ---- */
@@ -581,8 +569,8 @@ int main(void)
 		unshared();
 		without_leader();
 		if (!round)
-			false_proc();
-		standard_numbers();
+			in_child(proc_is_false);
+		in_child(without_standard);
 		made_by_others();
 		CHECK_OK(sys_init());
 	}

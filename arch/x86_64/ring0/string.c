@@ -2,8 +2,6 @@
 /* string.c - what the compiler may call for structures.  World: ring 0. */
 #include <stddef.h>
 
-#include "arch/x86_64/ring0/cpu.h"
-
 void *memcpy(void *restrict to, const void *restrict from, size_t len);
 void *memset(void *to, int value, size_t len);
 
