@@ -7,29 +7,30 @@
  * ranges of these; what is in a block is never looked at.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 
-/* ---- with a tag that has been entered, or is held by a run: an address or a negative errno ---- */
+/* ---- with a tag that was entered, or is held by a run that *stop ends: an address or a negative errno ---- */
 
-static long do_alloc(struct sthread_tag *t, size_t size, bool zero)
+static long do_alloc(struct sthread_tag *t, size_t size, bool zero, const atomic_bool *stop)
 {
 	void *p = t->plain ? NULL : heap_alloc(t, size);
 
 	if (!p)
 		return t->plain ? -EINVAL : -ENOMEM;
 	/* A tenant may have written what was free: it is never taken to be zero. */
-	if (zero)
-		memset(p, 0, size);
+	if (zero && !heap_clear(p, size, stop)) {
+		heap_free(t, (uint64_t)p);
+		return -ENOMEM;
+	}
 	return (long)p;
 }
 
-static long do_realloc(struct sthread_tag *t, uint64_t at, size_t size)
+static long do_realloc(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bool *stop)
 {
 	void *p;
-	int err = heap_resize(t, at, size, &p);
+	int err = heap_resize(t, at, size, stop, &p);
 
 	return err ? err : (long)p;
 }
@@ -46,11 +47,11 @@ long tag_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5])
 		return -EPERM;
 	switch (nr) {
 	case HOSTCALL_TAG_ALLOC:
-		return do_alloc(g->tag, arg[1], false);
+		return do_alloc(g->tag, arg[1], false, NULL);
 	case HOSTCALL_TAG_CALLOC:
-		return do_alloc(g->tag, arg[1], true);
+		return do_alloc(g->tag, arg[1], true, ctx->stop);
 	case HOSTCALL_TAG_REALLOC:
-		return do_realloc(g->tag, arg[1], arg[2]);
+		return do_realloc(g->tag, arg[1], arg[2], ctx->stop);
 	case HOSTCALL_TAG_FREE:
 		return heap_free(g->tag, arg[0]) ? 0 : -EINVAL;
 	case HOSTCALL_TAG_OF:
@@ -77,8 +78,9 @@ static long outside(struct sthread_tag *tag, enum hostcall nr, uint64_t a, uint6
 	long result = -EINVAL;
 
 	if (t) {
-		result = nr == HOSTCALL_TAG_REALLOC ? do_realloc(t, a, b) :
-						      do_alloc(t, a, nr == HOSTCALL_TAG_CALLOC);
+		result = nr == HOSTCALL_TAG_REALLOC ?
+				 do_realloc(t, a, b, NULL) :
+				 do_alloc(t, a, nr == HOSTCALL_TAG_CALLOC, NULL);
 		tag_leave(t);
 	}
 	cancel_release(cancel);

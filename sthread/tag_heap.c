@@ -23,6 +23,7 @@
 /* jemalloc, as scripts/hide-jemalloc names it. */
 void *tag_je_mallocx(size_t size, int flags);
 void *tag_je_rallocx(void *ptr, size_t size, int flags);
+size_t tag_je_xallocx(void *ptr, size_t size, size_t extra, int flags);
 size_t tag_je_sallocx(const void *ptr, int flags);
 void tag_je_dallocx(void *ptr, int flags);
 int tag_je_mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len);
@@ -233,7 +234,62 @@ bool heap_free(struct sthread_tag *t, uint64_t at)
 	return true;
 }
 
-int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
+/*
+ * ---- much at once: in steps, since a run that is to end waits for it
+ * -----------------------------------------
+ */
+
+#define STEP (8UL << 20)
+
+static bool stopped(const atomic_bool *stop)
+{
+	return stop && atomic_load(stop);
+}
+
+bool heap_clear(void *p, size_t size, const atomic_bool *stop)
+{
+	for (size_t done = 0; done < size; done += STEP) {
+		if (stopped(stop))
+			return false;
+		memset((char *)p + done, 0, size - done < STEP ? size - done : STEP);
+	}
+	return true;
+}
+
+static bool copy(void *to, const void *from, size_t size, const atomic_bool *stop)
+{
+	for (size_t done = 0; done < size; done += STEP) {
+		if (stopped(stop))
+			return false;
+		memcpy((char *)to + done, (const char *)from + done,
+		       size - done < STEP ? size - done : STEP);
+	}
+	return true;
+}
+
+/* A block that is nobody's meanwhile.  NULL: it is as it was. */
+static void *resize(struct tag_heap *h, void *at, size_t size, const atomic_bool *stop)
+{
+	size_t had = tag_je_sallocx(at, flags_of(h)), stays = had < size ? had : size;
+	void *p;
+
+	if (stays <= STEP)
+		return tag_je_rallocx(at, size, flags_of(h));
+	if (tag_je_xallocx(at, size, 0, flags_of(h)) >= size)
+		return at;
+	p = tag_je_mallocx(size, flags_of(h));
+	if (!p)
+		return NULL;
+	if (!copy(p, at, stays, stop)) {
+		tag_je_dallocx(p, flags_of(h));
+		return NULL;
+	}
+	tag_je_dallocx(at, flags_of(h));
+	return p;
+}
+
+int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bool *stop,
+		void **out)
 {
 	struct tag_heap *h = atomic_load(&t->heap);
 	int error = errno;
@@ -242,7 +298,7 @@ int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
 	if (!take(h, at))
 		return -EINVAL;
 	if (size <= t->len)
-		p = tag_je_rallocx((void *)at, size ? size : 1, flags_of(h));
+		p = resize(h, (void *)at, size ? size : 1, stop);
 	born(h, p ? p : (void *)at);
 	errno = error;
 	if (!p)

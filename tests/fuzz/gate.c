@@ -163,12 +163,20 @@ bool heap_free(struct sthread_tag *t, uint64_t at)
 	return true;
 }
 
-int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
+int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bool *stop, void **out)
 {
+	(void)stop;
 	if (at - t->start >= t->len || !heap_free(t, at))
 		return -EINVAL;
 	*out = heap_alloc(t, size < BLOCK ? size : BLOCK);
 	return 0;
+}
+
+bool heap_clear(void *p, size_t size, const atomic_bool *stop)
+{
+	(void)stop;
+	memset(p, 0, size);
+	return true;
 }
 
 static void has_descriptors(const struct lane *l, const struct policy *v)
