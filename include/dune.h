@@ -137,6 +137,7 @@ DUNE_API void dune_vm_free(struct dune_space *space);
  * for or dune_vm_sync() follows.  An entry that was present is changed by guest ring 0 before the space next
  * enters ring 3, on whichever vCPU; reads through this interface show the new state at once, and pages that
  * went are reused only after that.  dune_vm_sync() makes all of it true now, on every vCPU, also running ones.
+ * With DUNE_PLACE_RING0 a vCPU that runs the space comes out of the guest for the time of each of these calls.
  * Errors: -EINVAL, -EEXIST (map over a mapping), -ENOMEM (nothing changed), -EBUSY (frozen).
  * What is mapped must be there: pages of the arena that were handed out, or a part of one window; and a read-only
  * window is not made writable, by either call (-EINVAL).

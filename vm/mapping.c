@@ -10,10 +10,12 @@
 static int begin(struct dune_space *s)
 {
 	pthread_mutex_lock(&s->lock);
-	if (!s->frozen)
-		return 0;
-	pthread_mutex_unlock(&s->lock);
-	return -EBUSY;
+	if (s->frozen) {
+		pthread_mutex_unlock(&s->lock);
+		return -EBUSY;
+	}
+	run_hold(s);
+	return 0;
 }
 
 static int end(struct dune_space *s, int err)
@@ -87,6 +89,7 @@ int dune_vm_restore(struct dune_space *s, dune_gva_t at, size_t len)
 int dune_vm_sync(struct dune_space *s)
 {
 	pthread_mutex_lock(&s->lock);
+	run_hold(s); /* edits that were made are not made again, over what ring 0 did since */
 	return end(s, edits_flush(s));
 }
 

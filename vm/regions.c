@@ -95,6 +95,7 @@ int dune_region_add(struct dune_space *s, dune_gva_t at, size_t len, unsigned pr
 	if (err)
 		return err;
 	pthread_mutex_lock(&s->lock);
+	run_hold(s);
 	err = change(s, at, len, true, prot);
 	pthread_mutex_unlock(&s->lock);
 	return err;
@@ -107,6 +108,7 @@ int dune_region_remove(struct dune_space *s, dune_gva_t at, size_t len)
 	if (err)
 		return err;
 	pthread_mutex_lock(&s->lock);
+	run_hold(s);
 	err = change(s, at, len, false, 0);
 	pthread_mutex_unlock(&s->lock);
 	return err;

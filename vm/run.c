@@ -221,6 +221,26 @@ static void settle(struct dune_vcpu *c, struct dune_space *s)
 		c->cr3_space = 0;
 }
 
+/* It is out of the guest: what ring 0 did there counts from here on. */
+static void came_out(struct dune_vcpu *c, struct dune_space *s)
+{
+	if (c->mon->cr3) { /* not loaded yet */
+		c->cr3 = 0;
+		c->mon->cr3 = 0;
+	}
+	settle(c, s);
+	stock_drain(c, s); /* which looks for what ring 0 noted: after the edits that it made before */
+	s->inside = NULL;
+}
+
+void run_hold(struct dune_space *s)
+{
+	if (!s->inside)
+		return;
+	vcpu_await_out(s->inside); /* and it waits for the lock */
+	came_out(s->inside, s);
+}
+
 static enum dune_exit exit_of(const struct dune_frame *f)
 {
 	return f->vector == VECTOR_SYSCALL ? DUNE_EXIT_SYSCALL : DUNE_EXIT_FAULT;
@@ -311,6 +331,8 @@ static int run_once(struct dune_vcpu *c, struct dune_space *s, struct dune_frame
 		}
 		return atomic_exchange(&c->kicked, false) ? DUNE_EXIT_KICKED : DUNE_EXIT_LOST;
 	}
+	if (c->ring0)
+		s->inside = c;
 	pthread_mutex_unlock(&s->lock);
 	how = enter(c);
 	atomic_store(&c->thread, 0);
@@ -318,12 +340,8 @@ static int run_once(struct dune_vcpu *c, struct dune_space *s, struct dune_frame
 	atomic_store(&c->mon->kick, 0);
 	__atomic_store_n(&c->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 
-	if (c->mon->cr3) { /* not loaded yet */
-		c->cr3 = 0;
-		c->mon->cr3 = 0;
-	}
-	stock_drain(c, s);
-	settle(c, s);
+	if (!c->ring0 || s->inside == c) /* else somebody's run_hold() has seen to it */
+		came_out(c, s);
 	if (c->lost || !collect(c, how, f)) {
 		c->lost = true;
 		return DUNE_EXIT_LOST;

@@ -88,11 +88,10 @@ static bool note(struct dune_vcpu *c, struct dune_space *s, struct mon_private p
 	struct dune_leaf leaf;
 
 	if (p.at % DUNE_PAGE_SIZE || p.from % DUNE_PAGE_SIZE || !pile_take(&c->pages, p.page) ||
-	    !slot_covers(s->vm, dune_gpa(p.from), DUNE_PAGE_SIZE, false))
+	    !slot_covers(s->vm, dune_gpa(p.from), DUNE_PAGE_SIZE, false) ||
+	    pt_lookup(&s->pt, dune_gva(p.at), &leaf) || leaf.page.v != p.page || !(leaf.prot & DUNE_OWNED))
 		return false;
-	/* Another thread may have unmapped it since. */
-	if (!pt_lookup(&s->pt, dune_gva(p.at), &leaf) && leaf.page.v == p.page && (leaf.prot & DUNE_OWNED))
-		space_note_private(s, p);
+	space_note_private(s, p);
 	return true;
 }
 

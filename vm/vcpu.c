@@ -171,6 +171,15 @@ void vcpu_await_edits(struct dune_vcpu *c)
 	}
 }
 
+void vcpu_await_out(struct dune_vcpu *c)
+{
+	for (unsigned wait = 0; atomic_load(&c->thread); wait++) {
+		if (wait % WAITS_PER_INTERRUPT == 0)
+			interrupt(c);
+		sched_yield();
+	}
+}
+
 void vcpu_shootdown(struct dune_space *s)
 {
 	struct dune_vm *vm = s->vm;

@@ -106,6 +106,7 @@ struct dune_space {
 	uint64_t serial; /* never the same twice in a VM: a root page may be */
 
 	unsigned runners; /* vCPUs inside dune_vcpu_run() with it; vm->lock */
+	struct dune_vcpu *inside; /* where ring 0 decides: in the guest with it, and not yet heard of since; lock */
 	struct dune_space *next, **link;
 };
 
@@ -172,6 +173,10 @@ int vcpu_apply(struct dune_vcpu *c);
 /* In a child of fork(). */
 void run_forked(void);
 /*
+ * run.c.  s->lock held, for a change: ring 0, which knows no lock, decides nothing in the space until it is released.
+ */
+void run_hold(struct dune_space *s);
+/*
  * stock.c.  s->lock held.  Where ring 0 decides: what it needs to resolve faults, when it asks for it.  -ENOMEM.
  */
 int stock_refill(struct dune_vcpu *c, struct dune_space *s);
@@ -183,6 +188,8 @@ void stock_drain(struct dune_vcpu *c, struct dune_space *s);
 void vcpu_shootdown(struct dune_space *s);
 /* Wait until the vCPU has made the edits that it was handed, or is out. */
 void vcpu_await_edits(struct dune_vcpu *c);
+/* Wait until it is out. */
+void vcpu_await_out(struct dune_vcpu *c);
 
 /* ---- monmap.c: the upper half ---- */
 

@@ -4,6 +4,8 @@
  *
  * Each forgery has the entry beside it that does the same work honestly.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -54,10 +56,25 @@ static int guest(struct fake_cpu *c)
 	return 0;
 }
 
-static void unmap(struct fake_cpu *c)
+static pthread_t other;
+
+static void *unmap(void *unused)
 {
-	(void)c;
 	CHECK_OK(dune_vm_unmap(space, dune_gva(AT), DUNE_PAGE_SIZE));
+	return unused;
+}
+
+/* It has the space to itself as soon as the vCPU is out, and waits for that. */
+static void unmap_meanwhile(struct fake_cpu *c)
+{
+	CHECK_EQ(pthread_create(&other, NULL, unmap, NULL), 0);
+	while (!__atomic_load_n(&c->run->immediate_exit, __ATOMIC_SEQ_CST))
+		sched_yield();
+}
+
+static void kicked(int sig)
+{
+	(void)sig;
 }
 
 static void many_pages(struct fake_cpu *c) { c->mon->npages = MON_STOCK + 1; }
@@ -75,6 +92,7 @@ static void no_note(struct fake_cpu *c) { c->mon->nlog = 0; }
 static void note_twice(struct fake_cpu *c) { c->mon->log[c->mon->nlog++] = c->mon->log[0]; }
 static void note_of_secret(struct fake_cpu *c) { c->mon->log[0].page = secret.v; }
 static void note_from_nowhere(struct fake_cpu *c) { c->mon->log[0].from = ARENA; }
+static void note_elsewhere(struct fake_cpu *c) { c->mon->log[0].at = AT + DUNE_PAGE_SIZE; }
 static void note_between(struct fake_cpu *c) { c->mon->log[0].at = AT + 8; }
 static void stack_below(struct fake_cpu *c)
 {
@@ -102,7 +120,7 @@ static const struct {
 	FORGED(one_page_twice, ALL), FORGED(others_page, ALL), FORGED(no_page, ALL), FORGED(many_tables, ALL),
 	FORGED(others_table, ALL), FORGED(page_as_table, ALL), FORGED(many_notes, ALL), FORGED(no_note, USED),
 	FORGED(note_twice, ALL), FORGED(note_of_secret, ALL), FORGED(note_from_nowhere, ALL),
-	FORGED(note_between, ALL), FORGED(stack_below, USED), FORGED(stack_end, USED), FORGED(no_exit, USED),
+	FORGED(note_elsewhere, ALL), FORGED(note_between, ALL), FORGED(stack_below, USED), FORGED(stack_end, USED), FORGED(no_exit, USED),
 	FORGED(ring0_frame, USED),
 };
 
@@ -151,9 +169,12 @@ static void end(uint64_t before)
 
 int main(void)
 {
+	const struct sigaction kick = { .sa_handler = kicked };
 	struct dune_frame f = { .rip = AT };
 	const struct dune_private *list;
 	uint64_t before;
+
+	CHECK_OK(sigaction(SIGUSR1, &kick, NULL));
 
 	NOTE("honest");
 	begin();
@@ -166,9 +187,10 @@ int main(void)
 
 	NOTE("honest, and unmapped by another thread before the exit: no private page, and no lie");
 	begin();
-	forge = unmap;
+	forge = unmap_meanwhile;
 	before = used();
 	CHECK_EQ(dune_vcpu_run(vcpu, space, &f), DUNE_EXIT_SYSCALL);
+	CHECK_EQ(pthread_join(other, NULL), 0);
 	CHECK_EQ(dune_space_private(space, &list), 0);
 	CHECK_OK(dune_vm_sync(space));
 	CHECK_EQ(used(), before);
