@@ -166,6 +166,10 @@ int pt_replace(struct pt *pt, dune_gva_t at, dune_gpa_t page, unsigned prot);
  */
 int pt_restore(struct pt *pt, dune_gva_t at, const struct pt *src);
 /*
+ * Of a clone of `src`: its own tables that say only what src's do give way to those.  What is mapped stays as it is.
+ */
+void pt_rejoin(struct pt *pt, const struct pt *src);
+/*
  * How many tables pt_map/pt_replace of [at, at+len) would have to allocate (new, split or unshared
  * ones) by 4 KiB leaves: fewer where pt_map can use large ones.  0 for a range they would not take.
  */
