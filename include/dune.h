@@ -138,7 +138,7 @@ DUNE_API void dune_vm_free(struct dune_space *space);
  * enters ring 3, on whichever vCPU; reads through this interface show the new state at once, and pages that
  * went are reused only after that.  dune_vm_sync() makes all of it true now, on every vCPU, also running ones.
  * With DUNE_PLACE_RING0 a vCPU that runs the space comes out of the guest for the time of each of these calls.
- * Errors: -EINVAL, -EEXIST (map over a mapping), -ENOMEM (nothing changed), -EBUSY (frozen).
+ * Errors: -EINVAL, -EEXIST (map over a mapping), -ENOMEM and -EDQUOT (the space's limit; nothing changed), -EBUSY (frozen).
  * What is mapped must be there: pages of the arena that were handed out, or a part of one window; and a read-only
  * window is not made writable, by either call (-EINVAL).
  */
@@ -146,8 +146,8 @@ DUNE_MUST DUNE_API int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa
 DUNE_MUST DUNE_API int dune_vm_mprotect(struct dune_space *s, dune_gva_t at, size_t len, unsigned prot); /* holes are skipped */
 DUNE_MUST DUNE_API int dune_vm_unmap(struct dune_space *s, dune_gva_t at, size_t len);                   /* holes are skipped */
 /*
- * Of a clone: what its source has there again, as if it had not been touched.  -EINVAL also: not a clone.  -ENOMEM: done
- * for a beginning of it.
+ * Of a clone: what its source has there again, as if it had not been touched.  -EINVAL also: not a clone.  -ENOMEM,
+ * -EDQUOT: done for a beginning of it.
  */
 DUNE_MUST DUNE_API int dune_vm_restore(struct dune_space *s, dune_gva_t at, size_t len);
 DUNE_MUST DUNE_API int dune_vm_sync(struct dune_space *s);
@@ -181,8 +181,13 @@ DUNE_MUST DUNE_API int dune_region_next(const struct dune_space *s, dune_gva_t a
  */
 struct dune_private { dune_gva_t at; dune_gpa_t page; dune_gpa_t from; };
 DUNE_API size_t dune_space_private(struct dune_space *s, const struct dune_private **list);
-/* At most this many private pages and tables (0: no limit); beyond it the run ends with DUNE_EXIT_NOMEM. */
+/*
+ * At most this many private pages and tables (0: no limit); beyond it the run ends with DUNE_EXIT_NOMEM, and what would
+ * need a table fails with -EDQUOT.
+ */
 DUNE_API void dune_space_limit(struct dune_space *s, size_t pages);
+/* How many more of them there may be; SIZE_MAX: no limit. */
+DUNE_API size_t dune_space_room(const struct dune_space *s);
 /* Arena pages this space holds alone: tables, private pages, bookkeeping. */
 DUNE_API size_t dune_space_pages(const struct dune_space *s);
 /* Those of them that are page tables which translate addresses in [at, at+len) and no others. */
@@ -193,6 +198,13 @@ DUNE_API size_t dune_space_tables(struct dune_space *s, dune_gva_t at, size_t le
  * and stay mapped, the others are unmapped, demand regions are removed.  Not while it runs.
  */
 DUNE_MUST DUNE_API int dune_space_reset(struct dune_space *s, size_t keep);
+
+/*
+ * Give back what a clone would get again, the same, at its next touch: private pages beyond the first `keep` that hold
+ * what they were made from, and tables that say what its source's say.  What is left does not depend on what was
+ * touched before.  -EINVAL: not a clone; -EBUSY: it runs, or is frozen; -EIO: the VM is broken.
+ */
+DUNE_MUST DUNE_API int dune_space_shed(struct dune_space *s, size_t keep);
 
 /* System calls the monitor answers itself with a constant, without an exit: e.g. getpid.  At most 16. */
 DUNE_MUST DUNE_API int dune_space_answer(struct dune_space *s, long nr, uint64_t value);

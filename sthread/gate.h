@@ -77,6 +77,7 @@ struct gate_call {
 	uint64_t id; /* of the caller */
 	size_t in_len, out_cap;
 	unsigned char *in, *out; /* the private copies */
+	uint64_t out_at;	 /* in the caller, if there is one */
 	bool began, failed;	 /* fn has been entered; has not returned properly */
 	ssize_t answer;		 /* gate_native.c */
 	sigset_t mask;		 /* gate_run.c */

@@ -156,13 +156,13 @@ static long over_calls(struct lane *l)
 /* The caller's memory, checked: what is to be read is read, what is to be written can be. */
 static int copy_from_caller(struct gate_call *c, uint64_t in, uint64_t out)
 {
-	struct uaccess *mem = &c->caller->ctx.mem;
 	int err = 0;
 
+	c->out_at = out;
 	if (c->in_len)
-		err = uaccess_copy_in(mem, c->in, dune_gva(in), c->in_len);
+		err = uaccess_copy_in(&c->caller->ctx.mem, c->in, dune_gva(in), c->in_len);
 	if (!err && c->out_cap)
-		err = uaccess_prepare_out(mem, dune_gva(out), c->out_cap);
+		err = lane_prepare_out(c->caller, out, c->out_cap);
 	return err;
 }
 

@@ -81,6 +81,26 @@ static void adopt(struct lane *l, const struct policy *p)
 	l->ctx.policy = p;
 }
 
+/*
+ * The caller's limit leaves no room, or guest memory is short.  What the caller does not need goes, once; but not the
+ * place for its answer, which is there already.
+ */
+static int map_more(struct gate_call *c, const struct policy *wider)
+{
+	struct lane *l = c->caller;
+	int err;
+
+	while ((err = tag_map_more(l, wider)) == -ENOMEM && lanes_shrink())
+		;
+	if (err != -EDQUOT)
+		return err;
+	if (dune_space_shed(l->space, CKPT_SEEDS) ||
+	    uaccess_prepare_out(&l->ctx.mem, dune_gva(c->out_at), c->out_cap))
+		return -ENOMEM;
+	err = tag_map_more(l, wider);
+	return err == -EDQUOT ? -ENOMEM : err;
+}
+
 /* A run's rights are its policy: so its policy becomes one that grants e, too, for as long as the run lasts. */
 static int give_memory(struct gate_call *c, const struct grant *e)
 {
@@ -96,7 +116,7 @@ static int give_memory(struct gate_call *c, const struct grant *e)
 	err = policy_hold(wider);
 	if (err)
 		goto no_hold;
-	err = tag_map_more(l, wider);
+	err = map_more(c, wider);
 	if (err)
 		goto no_map;
 	if (c->before)

@@ -145,8 +145,8 @@ static ssize_t serve(struct gate_call *c, struct lane *l, bool again, struct sth
 
 	l->serves = c;
 	err = begin(c, l, again);
-	if (!err)
-		err = message_in(c, l);
+	for (bool tried = false; !err && (err = message_in(c, l)) == -ENOMEM && lane_room(l, &tried);)
+		err = 0;
 	c->began = !err;
 	if (!err)
 		err = lane_enter(l, gate_inside, (void *)process.message_low, NULL, r);

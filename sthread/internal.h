@@ -113,6 +113,10 @@ struct lane {
 	bool tallied;
 	uint64_t gate_calls; /* of the run, entered */
 
+	/* room.c: when and where it last had too little memory */
+	uint64_t short_calls;
+	struct dune_frame short_at;
+
 	/* Compartments that it makes: nest.h */
 	_Atomic(struct nest *) nest; /* NULL: it made none */
 	_Atomic uint64_t barred;     /* the open file that was last taken back, or 0: no gate of its own gets it */
@@ -224,6 +228,7 @@ void lane_discard(struct lane *l); /* it cannot be used again */
 int lane_get(struct lane **out);   /* idle or new.  -EAGAIN, -ENOMEM */
 struct lane *lane_get_idle(void);  /* NULL: there is none */
 void lane_put(struct lane *l);	   /* clean; kept if the pool has room */
+bool lanes_shrink(void);	   /* one that nobody uses goes; false: there is none */
 int lane_of_thread(
 	struct lane **out); /* the calling thread's own, kept between calls; -EBUSY: it runs */
 /*
@@ -258,6 +263,17 @@ void lane_end(struct lane *l);
 void lane_let_go(struct lane *l);
 /* Puts the lane back to the beginning.  False: it is of no more use. */
 bool lane_clean(struct lane *l);
+
+/* room.c: of a run that is out of the guest */
+/*
+ * Memory could not be had: true: there is more now, try again.  *tried, false at first, is for the next time, so that
+ * what the trial itself takes is not given back for ever.
+ */
+bool lane_room(struct lane *l, bool *tried);
+/* The same for what ring 3 touched. */
+bool lane_room_to_touch(struct lane *l, const struct dune_frame *f);
+/* uaccess_prepare_out() of a call that has done nothing yet. */
+int lane_prepare_out(struct lane *l, uint64_t at, size_t len);
 
 /* stop.c, by other threads */
 /*
@@ -313,6 +329,7 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
  */
 int helpers_start(const struct policy *value, const struct lane *creator);
 void workers_end_idle(void); /* process.lock held */
+struct lane *worker_lay_off(void); /* one at rest ends, without its lane; NULL: none rests */
 void workers_bury(void);     /* all have ended; process.lock held */
 
 /* The lane of a run's system calls. */

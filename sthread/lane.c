@@ -177,7 +177,8 @@ int lane_get(struct lane **out)
 	int err = 0;
 
 	if (!l) {
-		err = lane_new(&l);
+		while ((err = lane_new(&l)) == -ENOMEM && lanes_shrink())
+			;
 		if (err)
 			return err;
 		pthread_mutex_lock(&process.lock);
@@ -190,6 +191,17 @@ int lane_get(struct lane **out)
 	}
 	*out = l;
 	return 0;
+}
+
+bool lanes_shrink(void)
+{
+	struct lane *l = lane_get_idle();
+
+	if (!l)
+		l = worker_lay_off();
+	if (l)
+		lane_discard(l);
+	return l;
 }
 
 static void unlink_lane(struct lane *l)

@@ -86,19 +86,27 @@ static void settle(struct lane *l, const struct nest *n)
 		watch_cpu_limit(l, l->cpu_limit - n->lent[STHREAD_LIMIT_CPU_NS]);
 }
 
-static int lend(struct lane *l, struct nest *n, const struct policy *value,
-		uint64_t lent[POLICY_LIMITS])
+/* Does `more` go beyond what the creator has left? */
+static bool too_much(struct lane *l, const struct nest *n, enum sthread_limit k, uint64_t more)
 {
 	uint64_t sum;
 
+	return __builtin_add_overflow(used(l, k) + n->lent[k], more, &sum) || sum > whole(l, k);
+}
+
+static int lend(struct lane *l, struct nest *n, const struct policy *value,
+		uint64_t lent[POLICY_LIMITS])
+{
 	memset(lent, 0, POLICY_LIMITS * sizeof(*lent));
 	for (unsigned i = 0; i < PARTED; i++) {
 		enum sthread_limit k = parted[i];
 
 		if (whole(l, k) == POLICY_NO_LIMIT)
 			continue;
-		if (__builtin_add_overflow(used(l, k) + n->lent[k], value->limit[k], &sum) ||
-		    sum > whole(l, k))
+		/* Pages that it does not need are not what is in the way. */
+		if (too_much(l, n, k, value->limit[k]) &&
+		    (k != STHREAD_LIMIT_MEMORY || dune_space_shed(l->space, CKPT_SEEDS) ||
+		     too_much(l, n, k, value->limit[k])))
 			return -EDQUOT;
 		lent[k] = value->limit[k];
 	}
@@ -242,8 +250,7 @@ static int wait_for(struct lane *l, struct nest_child *c)
 
 static int prepare(struct lane *l, uint64_t at)
 {
-	return at ? uaccess_prepare_out(&l->ctx.mem, dune_gva(at), sizeof(struct sthread_result)) :
-		    0;
+	return at ? lane_prepare_out(l, at, sizeof(struct sthread_result)) : 0;
 }
 
 static int deliver(struct lane *l, uint64_t at, const struct sthread_result *r)

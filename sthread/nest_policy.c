@@ -290,7 +290,7 @@ static long format(struct lane *l, const struct policy *value, uint64_t at, uint
 	len = lesser(len, n + 1);
 	if (!len)
 		return n < INT_MAX ? (long)n : -EOVERFLOW;
-	err = uaccess_prepare_out(&l->ctx.mem, dune_gva(at), len);
+	err = lane_prepare_out(l, at, len);
 	if (err)
 		return err;
 	text = malloc(len);

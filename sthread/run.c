@@ -16,9 +16,6 @@
 #define FIRST_PID   4194305u
 #define PIDS	    (2147483647u - FIRST_PID)
 
-/* Pages that a small run takes: with less room than that, warm pages are given back first. */
-#define LIMIT_SLACK 32
-
 /* Fresh bytes from the kernel, fetched some at a time. */
 static int take_random(struct lane *l, void *to, size_t len)
 {
@@ -59,12 +56,14 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	unsigned n;
 	int err;
 
-	if ((err = tag_map(l, policy)))
+	while ((err = tag_map(l, policy)) == -ENOMEM && lanes_shrink())
+		;
+	if (err)
 		return err;
-	/* What was kept from earlier runs is nothing that this one asked for. */
-	if (memory != POLICY_NO_LIMIT &&
-	    dune_space_pages(l->space) + LIMIT_SLACK > memory / DUNE_PAGE_SIZE &&
-	    (err = dune_space_reset(l->space, CKPT_SEEDS)))
+	if (memory != POLICY_NO_LIMIT)
+		dune_space_limit(l->space, memory / DUNE_PAGE_SIZE ? memory / DUNE_PAGE_SIZE : 1);
+	/* It begins within its limit, so that nothing that it has can have been too much. */
+	if (!dune_space_room(l->space) && (err = dune_space_shed(l->space, CKPT_SEEDS)))
 		return err;
 	l->ctx.policy = policy;
 	l->ctx.own_thread = own_thread;
@@ -77,10 +76,20 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 		err = dune_space_answer(l->space, answers[i].nr, answers[i].value);
 	if (err || (err = plant_seeds(l)))
 		return err;
-	if (memory != POLICY_NO_LIMIT)
-		dune_space_limit(l->space, memory / DUNE_PAGE_SIZE ? memory / DUNE_PAGE_SIZE : 1);
 	return dune_region_add(l->space, dune_gva(process.stack_low), STACK_SIZE,
 			       DUNE_READ | DUNE_WRITE);
+}
+
+/* A call that could not have its memory did nothing yet; the library's own see to that themselves. */
+static enum sys_outcome call(struct lane *l, struct dune_frame *f)
+{
+	bool own = f->rax >= HOSTCALL_RETURN && f->rax < HOSTCALLS_END, tried = false;
+	enum sys_outcome outcome;
+
+	do {
+		outcome = sys_dispatch(&l->ctx, f);
+	} while (outcome == SYS_END && l->ctx.mem.nomem && !own && lane_room(l, &tried));
+	return outcome;
 }
 
 /* True: the run has ended, as r says. */
@@ -88,7 +97,7 @@ static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
 {
 	switch (dune_vcpu_run(l->vcpu, l->space, f)) {
 	case DUNE_EXIT_SYSCALL:
-		if (sys_dispatch(&l->ctx, f) == SYS_RESUME)
+		if (call(l, f) == SYS_RESUME)
 			break;
 		r->end = l->ctx.end;
 		r->value = (void *)l->ctx.value;
@@ -101,6 +110,8 @@ static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
 		sys_attend(&l->ctx);
 		break;
 	case DUNE_EXIT_NOMEM:
+		if (lane_room_to_touch(l, f))
+			break;
 		r->end = STHREAD_OVER_LIMIT;
 		r->limit = STHREAD_LIMIT_MEMORY;
 		r->address = f->cr2;
@@ -267,6 +278,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
 	l->tallied = false;
 	l->gate_calls = 0;
+	l->short_calls = UINT64_MAX;
 	atomic_store(&l->barred, 0);
 	l->root = st && st->root ? st->root : g && g->root ? g->root : l;
 	l->depth = st ? st->depth : g ? g->depth : 0;

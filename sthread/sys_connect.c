@@ -249,8 +249,12 @@ static long messages(struct sys_call *c, long nr)
 			r = uaccess_copy_out(&c->ctx->mem,
 					     dune_gva(at + offsetof(struct mmsghdr, msg_len)), &len,
 					     sizeof(len));
+		if (r < 0 && done) {
+			c->ctx->mem.nomem = false; /* the next call says so, which then has done nothing */
+			return (long)done;
+		}
 		if (r < 0)
-			return done ? (long)done : r;
+			return r;
 		if (c->arg[3] & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
 	}

@@ -131,12 +131,12 @@ static inline bool tag_rights_ok(uint64_t rights)
 struct lane;
 
 /*
- * The lane's space maps what the policy grants, and of tags nothing else.  The policy is held.  On an error the lane
- * is of no more use.  -ENOMEM.
+ * The lane's space maps what the policy grants, and of tags nothing else.  The policy is held.  -ENOMEM: it maps a part
+ * of that, and may be tried again, or maps what cannot be told, and is lost.
  */
 int tag_map(struct lane *l, const struct policy *p);
 /* The same for a lane whose run goes on, with a policy of one grant more, or less, or other rights in one.  All or
- * nothing: -ENOMEM, for what is more only. */
+ * nothing: -ENOMEM, -EDQUOT, for what is more only; where nothing was not to be had either, the lane is lost. */
 int tag_map_more(struct lane *l, const struct policy *p);
 void tag_map_fini(struct lane *l);
 

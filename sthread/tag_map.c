@@ -10,9 +10,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sthread/internal.h"
 #include "sthread/tag.h"
+
+#define IN_BETWEEN UINT64_MAX /* no list of grants has that number */
 
 static unsigned prot_of(const struct grant *g)
 {
@@ -35,13 +38,14 @@ static int unmap(struct lane *l, size_t first, size_t last)
 }
 
 /*
- * What is mapped and not wanted goes; of what stays, rights are made what they should be.  Neighbours that go, go
- * together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not ours; beside
- * data of an object there is.
+ * What is mapped and not wanted goes, from the list, too; of what stays, rights are made what they should be.  Neighbours
+ * that go, go together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not
+ * ours; beside data of an object there is.
  */
 static int drop(struct lane *l, const struct grants *want)
 {
 	size_t first = 0, n = 0, k = 0; /* n neighbours from `first` on are to go */
+	size_t kept = 0;
 	int err = 0;
 
 	for (size_t i = 0; i < l->nmapped && !err; i++) {
@@ -58,45 +62,68 @@ static int drop(struct lane *l, const struct grants *want)
 			err = unmap(l, first, i - 1);
 			n = 0;
 		}
-		if (!stays)
+		if (!stays) {
 			first = n++ ? first : i;
-		else if (!err && m->rights != g->rights)
+			continue;
+		}
+		if (!err && m->rights != g->rights)
 			err = dune_vm_mprotect(l->space, dune_gva(m->start), m->len, prot_of(g));
+		l->mapped[kept++] = (struct mapped){ g->start, g->len, g->rights };
 	}
-	return n && !err ? unmap(l, first, l->nmapped - 1) : err;
+	if (n && !err)
+		err = unmap(l, first, l->nmapped - 1);
+	l->nmapped = kept;
+	/* What is left of it cannot be told. */
+	l->lost |= err != 0;
+	return err;
 }
 
+/* All of it or nothing; where not even that can be had the lane is lost. */
 static int map(struct lane *l, const struct grant *g)
 {
-	uint64_t end = g->start + g->len, next;
+	uint64_t end = g->start + g->len, at = g->start, next;
+	bool image = !sthread_is_tagged((void *)g->start); /* and copies of it from earlier runs */
 	dune_gpa_t page;
 	int err = 0;
 
-	if (!sthread_is_tagged((void *)g->start)) /* the image's, and copies of it from earlier runs */
-		err = dune_vm_unmap(l->space, dune_gva(g->start), g->len);
+	if (image && (err = dune_vm_unmap(l->space, dune_gva(at), g->len)))
+		return err;
 	/* A slot's share at a time. */
-	for (uint64_t at = g->start; at < end && !err; at = next) {
+	for (; at < end; at = next) {
 		next = end;
 		err = tag_window(g->tag, at, &next, &page);
 		if (!err)
 			err = dune_vm_map(l->space, dune_gva(at), page, next - at, prot_of(g));
-		if (err && at > g->start && dune_vm_unmap(l->space, dune_gva(g->start), at - g->start))
-			assert(!"what was mapped just now can be unmapped");
+		if (err)
+			break;
 	}
+	if (!err)
+		return 0;
+	if (image)
+		l->lost |= dune_vm_restore(l->space, dune_gva(g->start), g->len) != 0;
+	else if (at > g->start)
+		l->lost |= dune_vm_unmap(l->space, dune_gva(g->start), at - g->start) != 0;
 	return err;
 }
 
+/* What is mapped now is a part of what is wanted.  The list says what is mapped afterwards, also when it was not all. */
 static int add(struct lane *l, const struct grants *want)
 {
-	size_t k = 0;
+	size_t i = 0, k = 0; /* want[0..i) is mapped, [0..k) was, and all from there on is beyond */
 	int err = 0;
 
-	for (size_t i = 0; i < want->n && !err; i++) {
-		while (k < l->nmapped && l->mapped[k].start < want->list[i].start)
-			k++;
-		if (k == l->nmapped || !is_that(&l->mapped[k], &want->list[i]))
-			err = map(l, &want->list[i]);
+	for (; i < want->n; i++) {
+		bool there = k < l->nmapped && is_that(&l->mapped[k], &want->list[i]);
+
+		if (!there && (err = map(l, &want->list[i])))
+			break;
+		k += there;
 	}
+	memmove(l->mapped + i, l->mapped + k, (l->nmapped - k) * sizeof(*l->mapped));
+	l->nmapped += i - k;
+	while (i--)
+		l->mapped[i] = (struct mapped){ want->list[i].start, want->list[i].len,
+						want->list[i].rights };
 	return err;
 }
 
@@ -112,30 +139,20 @@ static int remap(struct lane *l, const struct grants *want)
 		l->mapped = list;
 		l->mapped_cap = want->n;
 	}
+	l->mem_serial = IN_BETWEEN;
 	err = drop(l, want);
 	if (!err)
 		err = add(l, want);
-	if (err)
-		return err;
-	for (size_t i = 0; i < want->n; i++)
-		l->mapped[i] = (struct mapped){ want->list[i].start, want->list[i].len,
-						want->list[i].rights };
-	l->nmapped = want->n;
 	l->tag_tables = tag_tables(l->space);
-	l->mem_serial = want->serial;
-	return 0;
+	if (!err)
+		l->mem_serial = want->serial;
+	return err;
 }
 
 int tag_map(struct lane *l, const struct policy *p)
 {
-	int err;
-
 	assert(!p->mem.n || p->runs); /* whoever starts a run holds its policy first */
-	if (l->mem_serial == p->mem.serial)
-		return 0;
-	err = remap(l, &p->mem);
-	l->lost |= err != 0;
-	return err;
+	return l->mem_serial == p->mem.serial ? 0 : remap(l, &p->mem);
 }
 
 /* One grant differs: rights, which take no table; or it is missing here, and drop() has nothing to do; or there. */

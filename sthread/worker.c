@@ -197,6 +197,24 @@ void workers_end_idle(void)
 	}
 }
 
+struct lane *worker_lay_off(void)
+{
+	struct lane *l = NULL;
+	struct worker *w;
+
+	pthread_mutex_lock(&process.lock);
+	w = process.idle_workers;
+	if (w) {
+		process.idle_workers = w->idle_next;
+		process.nidle_workers--;
+		l = w->lane;
+		w->lane = NULL;
+		give(w, NULL);
+	}
+	pthread_mutex_unlock(&process.lock);
+	return l;
+}
+
 /* ---- the public calls ---- */
 
 struct wanted {

@@ -95,7 +95,7 @@ static int ops_table_alloc(void *ctx, dune_gpa_t *out)
 	int err;
 
 	if (s->mon->limit && s->mon->used >= s->mon->limit)
-		return -ENOMEM;
+		return -EDQUOT;
 	err = arena_table_alloc(s->vm, false, out);
 	if (!err)
 		mon_count(s->mon, 1);

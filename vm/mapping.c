@@ -202,6 +202,15 @@ void dune_space_limit(struct dune_space *s, size_t pages)
 	s->mon->limit = pages;
 }
 
+size_t dune_space_room(const struct dune_space *s)
+{
+	uint64_t limit = s->mon->limit, used = s->mon->used;
+
+	if (!limit)
+		return SIZE_MAX;
+	return used < limit ? limit - used : 0;
+}
+
 size_t dune_space_pages(const struct dune_space *s)
 {
 	return s->mon->used;

@@ -28,6 +28,7 @@ struct board {
 };
 static struct sthread_tag *board_tag;
 static struct board *board;
+static char live[2 * PAGE] __attribute__((aligned(PAGE))); /* no tag */
 
 struct wish {
 	struct sthread_tag *tag;
@@ -238,9 +239,12 @@ ST_FN(wide)
 	return (void *)r;
 }
 
+/* By whichever lane: the same limits are too small, and for the same. */
 static void memory(struct sthread_policy *caller)
 {
-	for (unsigned k = 0; k < 2; k++) {
+	unsigned first_over = 0, first_refused = 0;
+
+	for (unsigned k = 0; k < 4; k++) {
 		unsigned over = 0, refused = 0, given = 0;
 
 		for (unsigned pages = 2; given < 3; pages++) {
@@ -248,7 +252,7 @@ static void memory(struct sthread_policy *caller)
 
 			CHECK_LT(pages, 400);
 			st_limit(caller, STHREAD_LIMIT_MEMORY, pages * PAGE);
-			r = st_both[k](caller, wide, board);
+			r = st_both[k % 2](caller, wide, board);
 			if (r.end == STHREAD_OVER_LIMIT) {
 				ST_LIMIT(&r, STHREAD_LIMIT_MEMORY);
 				CHECK_EQ(refused + given, 0);
@@ -265,6 +269,9 @@ static void memory(struct sthread_policy *caller)
 		NOTE("%u limits too small to run, %u for the tables", over, refused);
 		CHECK_GT(over, 0);
 		CHECK_GE(refused, 2); /* the tables of three GiB are not one */
+		first_over = k ? first_over : over;
+		first_refused = k ? first_refused : refused;
+		CHECK(over == first_over && refused == first_refused);
 	}
 	st_limit(caller, STHREAD_LIMIT_MEMORY, 64UL << 20);
 }
@@ -341,8 +348,6 @@ static void fill(struct board *b, int pipe[2])
 
 /* ---- memory that a gate was granted and that is no tag: nobody has a handle of it, but one can be guessed ---- */
 
-static char live[2 * PAGE] __attribute__((aligned(PAGE)));
-
 ST_FN(guesses)
 {
 	struct board *b = arg;
@@ -393,6 +398,7 @@ int main(void)
 	CHECK_OK(sthread_policy_tag(p, board->half, STHREAD_WRITE));
 	CHECK_OK(sthread_policy_tag(p, board->page, STHREAD_READ));
 	CHECK_OK(sthread_policy_tag(p, board->wide, STHREAD_READ));
+	CHECK_OK(sthread_policy_memory(p, live, sizeof(live), STHREAD_READ));
 	caller = st_policy();
 	CHECK_OK(sthread_policy_tag(caller, board_tag, STHREAD_WRITE));
 	CHECK_OK(sthread_policy_tag(caller, board->half, STHREAD_READ));

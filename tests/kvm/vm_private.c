@@ -131,6 +131,51 @@ static void restores(struct dune_space *t)
 	dune_page_put(guest_vm, page);
 }
 
+/* What was touched and is as it was goes, and nothing else; tables, too: as many pages are left as in a new clone. */
+static void sheds(struct dune_space *t)
+{
+	const struct dune_private *list;
+	struct dune_space *s, *u;
+	size_t least;
+
+	CHECK_OK(dune_vm_clone(t, &s));
+	guest_furnish(s);
+	CHECK_OK(dune_region_add(s, dune_gva(DEMAND), PAGES * 4096, RW));
+	CHECK_OK(dune_vm_make_private(s, dune_gva(BASE)));
+	least = dune_space_pages(s);
+	CHECK_OK(dune_space_shed(s, 1));
+	CHECK_EQ(dune_space_pages(s), least);
+	CHECK_EQ(dune_space_room(s), SIZE_MAX);
+	for (int round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < PAGES; i++) {
+			CHECK_OK(dune_vm_make_private(s, dune_gva(BASE + i * 4096)));
+			CHECK_EQ(guest_read(c, s, DEMAND + i * 4096), 0);
+		}
+		CHECK_EQ(guest_call(c, s, guest_r_touch, DEMAND + 4096, DEMAND + 2 * 4096), DEMAND + 2 * 4096);
+		CHECK_GT(dune_space_private(s, &list), 3);
+		dune_page_get(guest_vm, list[2].page);
+		CHECK_OK(dune_space_shed(s, 1));
+		CHECK_EQ(dune_space_private(s, &list), 3); /* kept; referred to; written */
+		CHECK_EQ(guest_read(c, s, DEMAND + 4096), DEMAND + 4096);
+		CHECK_EQ(guest_read(c, s, BASE + 3 * 4096 + 24), 0xc0de03);
+		for (size_t i = 0; i < 3; i++)
+			if (list[i].at.v != BASE && list[i].at.v != DEMAND + 4096)
+				dune_page_put(guest_vm, list[i].page);
+		CHECK_OK(dune_vm_unmap(s, dune_gva(DEMAND + 4096), 4096));
+		CHECK_OK(dune_space_shed(s, 1));
+		CHECK_EQ(dune_space_pages(s), least);
+	}
+	dune_space_limit(s, least + 3);
+	CHECK_EQ(dune_space_room(s), 3);
+	dune_space_limit(s, least);
+	CHECK_ERR(dune_vm_map(s, dune_gva(1UL << 40), originals[0], 4096, RO), -EDQUOT);
+	CHECK_ERR(dune_space_shed(t, 0), -EBUSY);
+	CHECK_OK(dune_space_create(guest_vm, &u));
+	CHECK_ERR(dune_space_shed(u, 0), -EINVAL);
+	dune_vm_free(u);
+	dune_vm_free(s);
+}
+
 static void limits(struct dune_space *t)
 {
 	struct dune_frame f =
@@ -339,6 +384,9 @@ int main(void)
 	CHECK_EQ(guest_pages_used(), used);
 	NOTE("restores");
 	restores(t);
+	CHECK_EQ(guest_pages_used(), used);
+	NOTE("sheds");
+	sheds(t);
 	CHECK_EQ(guest_pages_used(), used);
 	NOTE("limits");
 	limits(t);

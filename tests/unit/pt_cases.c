@@ -438,7 +438,8 @@ static void restored(void)
 	static const unsigned prots[] = { R, RX, 0, RC };
 	uint64_t small = mem_pages(4, 0), large = mem_pages(512, 0), copy = mem_pages(6, 0), hash;
 	struct tree src, a;
-	unsigned i;
+	unsigned long sets;
+	unsigned i, tables;
 
 	NOTE("restored");
 	mem_tree_new(&src);
@@ -458,6 +459,11 @@ static void restored(void)
 	mem_pages_own(&a, copy + 4 * PAGE, 1, 2 * MIB + 7 * PAGE);
 	CHECK_OK(pt_replace(&a.pt, dune_gva(2 * GIB), dune_gpa(copy + 5 * PAGE), RW | DUNE_OWNED));
 	mem_pages_own(&a, copy + 5 * PAGE, 1, 2 * GIB);
+	/* Nothing is as in the source yet. */
+	tables = a.tables;
+	sets = a.sets;
+	pt_rejoin(&a.pt, &src.pt);
+	CHECK(a.tables == tables && a.sets == sets);
 	for (i = 0; i < 4; i++) {
 		CHECK_OK(pt_restore(&a.pt, dune_gva(GIB + i * PAGE), &src.pt));
 		CHECK_EQ(look(&a, GIB + i * PAGE).page.v, small + i * PAGE);
@@ -474,6 +480,22 @@ static void restored(void)
 	CHECK_OK(pt_restore(&a.pt, dune_gva(2 * GIB), &src.pt));
 	CHECK_ERR(pt_restore(&a.pt, dune_gva(GIB + 1), &src.pt), -EINVAL);
 	CHECK_ERR(pt_restore(&a.pt, dune_gva(DUNE_USER_END), &src.pt), -EINVAL);
+	mem_audit(&a);
+	/* Tables that say only what the source's say give way to those; what is mapped is the same. */
+	CHECK_EQ(look(&a, 2 * MIB + 7 * PAGE).size, PAGE);
+	CHECK_OK(protect(&a, GIB, PAGE, RC));
+	CHECK_GT(a.tables, 4);
+	pt_rejoin(&a.pt, &src.pt);
+	CHECK_EQ(a.tables, 4); /* a level each, to the page that has other rights */
+	CHECK_EQ(look(&a, 2 * MIB + 7 * PAGE).size, 2 * MIB);
+	CHECK_EQ(look(&a, 2 * MIB + 7 * PAGE).page.v, large + 7 * PAGE);
+	CHECK_EQ(look(&a, GIB).prot, RC);
+	for (i = 0; i < 4; i++)
+		CHECK_OK(pt_restore(&a.pt, dune_gva(GIB + i * PAGE), &src.pt));
+	pt_rejoin(&a.pt, &src.pt);
+	CHECK_EQ(a.tables, 1);
+	CHECK_EQ(look(&a, GIB).page.v, small);
+	CHECK_EQ(look(&a, 2 * MIB).prot, RC);
 	mem_audit(&a);
 	mem_tree_free(&a);
 	CHECK_EQ(mem_audit(&src), hash);

@@ -326,6 +326,48 @@ static void clone_some(struct node *src)
 	drive_seen.done[4]++;
 }
 
+static bool alike(const struct page *a, const struct page *b)
+{
+	return a->mapped == b->mapped && a->page == b->page && a->rights == b->rights && a->cow == b->cow &&
+	       a->nocow == b->nocow && a->owned == b->owned;
+}
+
+/* All is as it is, but what is as in the source is that in large leaves where it has them; and nothing is left to do. */
+static void rejoin(struct node *n)
+{
+	struct node *src = &nodes[n->parent];
+	struct page *like = calloc(INDEXES, sizeof(*like)), *swap;
+	struct tree *t = &n->tree;
+	unsigned tables = t->tables;
+	unsigned long sets;
+
+	model_clone(like, src->now);
+	memcpy(next_state, n->now, INDEXES * sizeof(*n->now));
+	for (size_t at = 0, k; at < INDEXES; at += 512) {
+		for (k = 0; k < 512 && like[at].huge && alike(&like[at + k], &n->now[at + k]); k++)
+			;
+		for (bool all = k == 512; all && k; k--)
+			next_state[at + k - 1].huge = true;
+	}
+	free(like);
+	busy = n;
+	busy_first = 0;
+	busy_last = INDEXES - 2;
+	t->on_set = midway;
+	t->page_frees = 0;
+	pt_rejoin(&t->pt, &src->tree.pt);
+	t->on_set = NULL;
+	CHECK_EQ(t->page_frees, 0);
+	CHECK_LE(t->tables, tables);
+	drive_seen.rejoined += tables - t->tables;
+	sets = t->sets;
+	pt_rejoin(&t->pt, &src->tree.pt);
+	CHECK_EQ(t->sets, sets);
+	swap = n->now;
+	n->now = next_state;
+	next_state = swap;
+}
+
 static void free_one(struct node *n)
 {
 	if (n->clones)
@@ -374,6 +416,8 @@ void drive_step(bool all)
 		clone_some(n);
 	else if (drive_rnd(120) == 0)
 		free_one(n);
+	else if (!n->tree.frozen && n->parent >= 0 && drive_rnd(12) == 0)
+		rejoin(n);
 	else if (!n->tree.frozen) {
 		pick(&a, n);
 		operate(n, &a);

@@ -14,7 +14,7 @@ extern uint64_t (*drive_rnd)(uint64_t n);
 
 /* map, replace, unmap, protect, clone, free */
 extern struct drive_seen {
-	unsigned long done[6], refused, nomem, midway, copies;
+	unsigned long done[6], refused, nomem, midway, copies, rejoined;
 } drive_seen;
 
 void drive_begin(void);

@@ -167,8 +167,11 @@ static void mem_set(void *ctx, dune_gpa_t entry, uint64_t old, uint64_t val, dun
 	*e = val;
 	if (is_table(old, level) && !(old & PT_SHARED))
 		unlink_table(t, old & PT_ADDR, level - 1);
-	if (is_table(val, level)) {
-		CHECK(!(val & PT_SHARED));
+	if (is_table(val, level) && (val & PT_SHARED)) {
+		n = number(val & PT_ADDR);
+		CHECK(meta[n].owner && meta[n].owner != t && meta[n].owner->frozen);
+		CHECK(meta[n].live && meta[n].level == level - 1);
+	} else if (is_table(val, level)) {
 		link_table(t, val & PT_ADDR, level - 1);
 	}
 	if (t->on_set)

@@ -33,12 +33,12 @@ int main(int argc, char **argv)
 		drive_step(i % 64 == 0);
 	drive_end();
 	NOTE("map %lu, replace %lu, unmap %lu, protect %lu, clone %lu, free %lu; refused %lu, "
-	     "allocations failed %lu, checked midway %lu, tables copied %lu",
+	     "allocations failed %lu, checked midway %lu, tables copied %lu, rejoined %lu",
 	     s->done[0], s->done[1], s->done[2], s->done[3], s->done[4], s->done[5], s->refused,
-	     s->nomem, s->midway, s->copies);
+	     s->nomem, s->midway, s->copies, s->rejoined);
 	for (i = 0; i < 6; i++)
 		CHECK(s->done[i]);
-	CHECK(s->refused && s->nomem && s->midway && s->copies);
+	CHECK(s->refused && s->nomem && s->midway && s->copies && s->rejoined);
 	drive_fini();
 	return 0;
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shed.c - a space without what it would get again, the same, at its next touch.  World: host.
+ *
+ * Pages that were kept from an earlier run, given ahead of a touch or only read hold what they were made from, and
+ * tables that were copied to be changed, and changed back, say what the source's say.  The space is the same without
+ * them: what is left is what differs from its source, whatever it was used for before.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "vm/vm.h"
+
+/* Would it be the same again, and does nobody else refer to it? */
+static bool is_spare(struct dune_space *s, const struct dune_private *p)
+{
+	const struct arena *a = &s->vm->arena;
+	struct dune_leaf leaf, below;
+
+	if (pt_lookup(&s->pt, p->at, &leaf) || leaf.page.v != p->page.v ||
+	    __atomic_load_n(&a->pages[p->page.v / DUNE_PAGE_SIZE].refs, __ATOMIC_RELAXED) != 1)
+		return false;
+	/* The rights of a copy are its own; those of a page of a demand region are the region's. */
+	if (leaf.prot != (DUNE_READ | DUNE_WRITE | DUNE_OWNED) &&
+	    pt_lookup(&s->source->pt, p->at, &below) != -ENOENT)
+		return false;
+	return !memcmp(arena_host(a, p->page), slot_host(s->vm, p->from), DUNE_PAGE_SIZE);
+}
+
+int dune_space_shed(struct dune_space *s, size_t keep)
+{
+	size_t kept = 0;
+	int err = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->frozen || s->runners)
+		err = -EBUSY;
+	else if (!s->source)
+		err = -EINVAL;
+	for (size_t i = 0; i < s->nprivate && !err; i++) {
+		const struct dune_private *p = &s->private[i];
+
+		/* Its table is the space's own: that takes none. */
+		if (i >= keep && is_spare(s, p) && !pt_restore(&s->pt, p->at, &s->source->pt))
+			continue;
+		s->private[kept++] = *p;
+	}
+	if (err)
+		goto out;
+	s->nprivate = kept;
+	s->mon->around_low = s->mon->around_high = 0;
+	s->mon->around = 0;
+	err = edits_flush(s);
+	if (!err) {
+		pt_rejoin(&s->pt, &s->source->pt);
+		err = edits_flush(s);
+	}
+out:
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
