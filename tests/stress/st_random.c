@@ -16,7 +16,7 @@
 #include "tests/st_gate.h"
 #include "tests/stress/digest.h"
 
-#define SECONDS	    100
+#define SECONDS	    60
 #define REPORT	    10 /* seconds between lines of progress */
 #define RUNS	    25 /* of a batch */
 #define CALLS	    60 /* of a run */

@@ -59,7 +59,7 @@ atomic_bool fake_stop;
 
 /* ---- dune.h ---- */
 
-int dune_page_alloc(struct dune_vm *v, dune_gpa_t *out)
+static int page_filled(struct dune_vm *v, int fill, dune_gpa_t *out)
 {
 	if (!v->room)
 		return -ENOMEM;
@@ -68,11 +68,16 @@ int dune_page_alloc(struct dune_vm *v, dune_gpa_t *out)
 			continue;
 		v->refs[i] = 1;
 		v->room--;
-		memset(v->arena + i * PAGE, 0, PAGE);
+		memset(v->arena + i * PAGE, fill, PAGE);
 		*out = dune_gpa(i * PAGE);
 		return 0;
 	}
 	return -ENOMEM;
+}
+
+int dune_page_alloc(struct dune_vm *v, dune_gpa_t *out)
+{
+	return page_filled(v, 0, out);
 }
 
 void dune_page_get(struct dune_vm *v, dune_gpa_t page)
@@ -266,8 +271,7 @@ void fake_map(uint64_t at, unsigned prot, int fill)
 {
 	dune_gpa_t page;
 
-	CHECK_OK(dune_page_alloc(&vm, &page));
-	memset(vm.arena + page.v, fill, PAGE);
+	CHECK_OK(page_filled(&vm, fill, &page));
 	add_leaf(&space, at, page.v, prot);
 }
 
