@@ -5,8 +5,9 @@
  * fake.
  *
  * A gate's run is one here, too: what it finds is the caller's message as it was, whatever the caller's memory is
- * by then.  It gives of what it has, which the target keeps account of by itself (gate_account.h).  What is lent comes back but for what was spent, no policy or gate made inside gives what its maker has
- * not, and no right, reference, lane or gate is left over.
+ * by then.  It gives of what it has, which the target keeps account of by itself (gate_account.h).  What is lent comes
+ * back but for what was spent, no policy or gate made inside gives what its maker has not, and no right, reference, lane
+ * or gate is left over.
  */
 #include <asm/unistd.h>
 #include <sys/mman.h>
