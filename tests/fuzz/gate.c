@@ -5,8 +5,9 @@
  * fake.
  *
  * A gate's run is one here, too: what it finds is the caller's message as it was, whatever the caller's memory is
- * by then.  What is lent comes back but for what was spent, no policy or gate made inside gives what its maker has
- * not, and no right, reference, lane or gate is left over.
+ * by then.  It gives of what it has, which the target keeps account of by itself (gate_account.h).  What is lent comes
+ * back but for what was spent, no policy or gate made inside gives what its maker has not, and no right, reference, lane
+ * or gate is left over.
  */
 #include <asm/unistd.h>
 #include <sys/mman.h>
@@ -17,11 +18,9 @@
 #include "sthread/nest.h"
 #include "sthread/tag.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/gate_account.h"
 #include "tests/unit/syscall_fake.h"
 
-#define GATES	4
-#define TAGS	3
-#define TAG_LEN (16 * PAGE)
 #define SEEN	8
 #define FDS	3
 #define MADE	256
@@ -51,12 +50,10 @@ struct tags tags = { .lock = PTHREAD_MUTEX_INITIALIZER };
 volatile bool sthread_inside_flag;
 
 static struct input in;
-static struct sthread_gate *gate[GATES];
 static struct sthread_gate *made[MADE]; /* inside; a reference of ours */
-static struct sthread_tag tag[TAGS];
 static struct lane *run[STHREAD_GATE_DEPTH + 1]; /* within each other */
 static uint64_t buried[STHREAD_GATE_DEPTH + 1][POLICY_LIMITS]; /* lent by them, and spent */
-static struct gate_call *native;
+static bool confined; /* the run is on a thread of the library's: what is native is not on it */
 static uint64_t seen[SEEN], known[128][4]; /* results: handles, addresses; by what they are */
 static unsigned nseen, nmade, depth, children, lanes, served, lacking, pages_used;
 static int fd[FDS];
@@ -70,7 +67,6 @@ static void take_back(struct lane *l, uint64_t file);
 bool process_enter_locked(void) { return true; }
 int process_enter(void *(*fn)(void *)) { return fn && !(lacking & NO_IMAGE) ? 0 : -EINVAL; }
 void process_leave(void) { }
-struct gate_call *gate_current(void) { return native; }
 uint64_t watch_cpu(const struct lane *l) { return l->cpu_seen; }
 void watch_cpu_limit(struct lane *l, uint64_t cpu) { CHECK_LE(cpu, l->cpu_limit); }
 void dune_space_limit(struct dune_space *s, size_t pages) { CHECK(s && pages && pages <= MEMORY / PAGE); }
@@ -89,17 +85,19 @@ int lane_prepare_out(struct lane *l, uint64_t at, size_t len)
 
 int helpers_start(const struct policy *value, const struct lane *creator)
 {
+	if (!creator && confined)
+		CHECK_OK(natives_start());
 	if (creator && lacking & TAKEN_BACK && value->n)
 		take_back(run[depth], value->grant[0].obj->file);
 	return creator && lacking & NO_THREADS ? -EAGAIN : 0;
 }
 
-int native_run(const struct lane *asks, void (*fn)(void *), void *arg)
+/* In front of the C library's. */
+int __real_pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
 {
-	if (asks && asks->ctx.own_thread && lacking & NO_NATIVES)
-		return -EAGAIN;
-	fn(arg);
-	return 0;
+	return lacking & NO_NATIVES ? EAGAIN : __real_pthread_create(t, attr, fn, arg);
 }
 
 void handle_get(struct sthread *st)
@@ -259,7 +257,7 @@ struct lane *lane_get_idle(void) { return NULL; }
 
 int lane_get(struct lane **out)
 {
-	struct lane *l = lacking & NO_LANES ? NULL : calloc(1, sizeof(*l));
+	struct lane *l = lacking & NO_LANES ? NULL : calloc(1, sizeof(struct accounted));
 
 	if (!l)
 		return -EAGAIN;
@@ -298,6 +296,7 @@ int lane_begin(struct lane *l, const struct policy *policy, bool own_thread)
 	l->holds = policy_get(policy);
 	l->ctx.policy = policy;
 	l->ctx.own_thread = own_thread;
+	account_opened(l, policy);
 	return sys_begin(&l->ctx);
 }
 
@@ -344,7 +343,7 @@ static void enter(struct lane *l)
 	l->cpu_seen = 0;
 	l->root = g && g->root ? g->root : l;
 	l->depth = g ? g->depth : 0;
-	l->above = native;
+	l->above = gate_current();
 	l->cpu_limit = g && g->cpu < own ? g->cpu : own;
 	l->calls_limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
 	if (g && g->calls < l->calls_limit)
@@ -423,8 +422,10 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	uint64_t spent[POLICY_LIMITS] = { 0 };
 	struct gate_entry e;
 
-	CHECK(fn == gate_inside && !st && c && c->caller == (native && c->up == native ? NULL : run[depth]));
+	CHECK(fn == gate_inside && !st && c);
+	CHECK(c->caller == (gate_current() && c->up == gate_current() ? NULL : run[depth]));
 	CHECK(l->holds == c->gate->policy || c->gate->kind == STHREAD_GATE_RECYCLED);
+	account_holds(l);
 	looked_at(c);
 	if (how == 255)
 		return -EAGAIN;
@@ -449,30 +450,53 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	return 0;
 }
 
+/* Whoever waits for it is told apart from all others, on whatever thread this is. */
+static void serves_all(const struct gate_call *c)
+{
+	static const struct lane stranger;
+
+	CHECK(!gate_serves(&stranger));
+	for (unsigned d = 0; c->caller && d <= depth; d++)
+		CHECK(gate_serves(run[d]));
+}
+
+static void given_fd(const struct lane *l, int number, unsigned rights, const struct fd_entry *of)
+{
+	const struct fd_entry *e = fdtab_find(&l->ctx.fds, number);
+
+	CHECK(e && e->rights == rights);
+	CHECK(!of || (e->obj->file == of->obj->file && e->dir == of->dir && !(rights & ~of->rights)));
+}
+
 /* It gives what the compartments beneath have not, and calls gates in its turn. */
-ssize_t gate_in_master(struct gate_call *c)
+static ssize_t native(void *trusted, const void *input, size_t in_len, void *output, size_t out_cap)
 {
 	unsigned how = (unsigned)take(&in, 1), which = (unsigned)take(&in, 1);
-	struct gate_call *before = native;
+	struct gate_call *c = gate_current();
 	unsigned char out[8] = { 0 };
 	ssize_t n;
 
+	CHECK(c && trusted == gate && c->gate == gate[1]);
+	CHECK(input == c->in && in_len == c->in_len && output == c->out && out_cap == c->out_cap);
 	looked_at(c);
-	native = c;
-	c->began = true;
-	if (how & 1)
-		(void)!sthread_gate_give_fd(fd[which % FDS], which >> 4);
-	if (how & 2)
-		(void)!sthread_gate_give_tag(&tag[which % TAGS], which >> 6);
+	serves_all(c);
+	if (how & 1) {
+		n = sthread_gate_give_fd(fd[which % FDS], which >> 4);
+		if (n >= 0)
+			given_fd(c->caller, (int)n, which >> 4, NULL);
+	}
+	if (how & 2 && !sthread_gate_give_tag(&tag[which % TAGS], which >> 6))
+		account_gave(NULL, c->caller, (uint64_t)&tag[which % TAGS], which >> 6);
+	if (c->caller)
+		account_holds(c->caller);
 	if (how & 4) {
 		n = sthread_gate_call(gate[which % GATES], &how, sizeof(how), out, sizeof(out));
 		CHECK(n <= (ssize_t)sizeof(out) && (n <= 0 || out[0] == 0x5a));
 	}
-	native = before;
-	n = how & 8 ? -(ssize_t)(how >> 4) - 1 : (ssize_t)(take(&in, 2) % (c->out_cap + 1));
+	CHECK(gate_current() == c);
+	n = how & 8 ? -(ssize_t)(how >> 4) - 1 : (ssize_t)(take(&in, 2) % (out_cap + 2));
 	if (n > 0)
-		memset(c->out, 0x5a, (size_t)n);
-	c->failed = n < 0;
+		memset(output, 0x5a, (size_t)n < out_cap ? (size_t)n : out_cap);
 	return n;
 }
 
@@ -646,6 +670,8 @@ static void consistent(struct lane *l)
 	unsigned seats = 0;
 
 	CHECK_EQ(fake_extra_refs(), 0);
+	for (unsigned d = 0; d <= depth; d++)
+		account_holds(run[d]);
 	for (unsigned i = 0; i < PAGE; i += 64) {
 		CHECK_EQ(*fake_host(FAKE_RO + i), 0x11);
 		CHECK_EQ(*fake_template(FAKE_COW + i), 0xcc);
@@ -697,10 +723,13 @@ static uint64_t config(void)
 static void just_made(struct lane *l, uint64_t handle)
 {
 	const struct nest_gate *e = nest_gate_find(l, handle);
+	struct account has;
 
 	CHECK(e && !e->gate->native && e->gate->root == l->root && e->gate->depth == l->depth + 1);
 	CHECK(!e->gate->gone && !e->gate->holder && policy_gate(l->ctx.policy, handle) < 0);
 	has_descriptors(l, e->gate->policy);
+	has = account_of(e->gate->policy);
+	CHECK(account_within(&has, account(l)));
 	if (nmade < MADE)
 		made[nmade++] = gate_get(e->gate);
 }
@@ -740,15 +769,32 @@ static void other(struct lane *l, unsigned op)
 	}
 }
 
+/* What a call of a gate left with its caller, by whether it succeeded; and what a gate has just given. */
+static void settle(struct lane *l, const struct dune_frame *f, bool ended, const struct account *before, unsigned fds)
+{
+	bool failed = ended || (long)f->rax < 0;
+	struct lane *to = l->serves ? l->serves->caller : NULL;
+
+	if (f->vector == HOSTCALL_GATE_CALL && failed) {
+		*account(l) = *before;
+		CHECK_LE(l->ctx.fds.n, fds); /* fewer: taken back */
+	}
+	if (f->vector == HOSTCALL_GATE_GIVE_TAG && !failed)
+		account_gave(l, to, f->rdi, (unsigned)f->rsi);
+}
+
 /* False: the run has ended. */
 static bool step(struct lane *l)
 {
 	unsigned op = (unsigned)take(&in, 1);
 	struct dune_frame f = { 0 };
 	unsigned char before[64];
-	unsigned calls = served;
+	unsigned calls = served, fds = l->ctx.fds.n;
+	struct account has = *account(l);
+	struct fd_entry of = { 0 };
+	const struct fd_entry *e;
 	const char *what;
-	bool out;
+	bool out, ended;
 
 	if (op >= 240) {
 		other(l, op);
@@ -764,7 +810,15 @@ static bool step(struct lane *l)
 	out = op == HOSTCALL_GATE_CALL && f.r10 - FAKE_DATA < FAKE_DATA_PAGES * PAGE && f.r10 % PAGE <= PAGE - 64;
 	if (out)
 		memcpy(before, fake_host(f.r10), 64);
-	if (sys_dispatch(&l->ctx, &f) != SYS_RESUME) {
+	e = fdtab_find(&l->ctx.fds, (int)f.rdi);
+	if (e)
+		of = *e;
+	f.vector = op;
+	ended = sys_dispatch(&l->ctx, &f) != SYS_RESUME;
+	settle(l, &f, ended, &has, fds);
+	if (op == HOSTCALL_GATE_GIVE_FD && !ended && (long)f.rax >= 0)
+		given_fd(l->serves->caller, (int)f.rax, (unsigned)f.rsi, &of);
+	if (ended) {
 		CHECK(l->ctx.end == STHREAD_DENIED ? depth : l->ctx.end == STHREAD_OVER_LIMIT);
 		CHECK(l->ctx.end == STHREAD_DENIED || op == HOSTCALL_GATE_CALL);
 		consistent(l);
@@ -797,7 +851,7 @@ static struct sthread_policy *whole(unsigned ngates, unsigned limits)
 	CHECK_OK(sthread_policy_tag(p, &tag[0], STHREAD_READ | STHREAD_WRITE));
 	CHECK_OK(sthread_policy_memory(p, (void *)tag[1].start, 4 * PAGE, STHREAD_READ)); /* NOLINT */
 	if (ngates < GATES)
-		CHECK_OK(sthread_policy_tag(p, &tag[2], STHREAD_READ | STHREAD_WRITE));
+		CHECK_OK(sthread_policy_tag(p, &tag[2], last_tag(ngates)));
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, MEMORY));
 	if (limits & 1)
 		CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 1000000));
@@ -816,7 +870,8 @@ static void make_gates(unsigned limits)
 		struct sthread_gate_config cfg = {
 			.size = sizeof(cfg),
 			.name = name[i],
-			.fn = (sthread_gate_fn *)FAKE_NOTHING,
+			.fn = i == 1 ? native : (sthread_gate_fn *)FAKE_NOTHING,
+			.trusted = i == 1 ? gate : NULL,
 			.policy = p,
 			.kind = i >= 2 ? STHREAD_GATE_RECYCLED : STHREAD_GATE_FRESH,
 			.native = i == 1,
@@ -884,6 +939,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	nseen = nmade = depth = lacking = 0;
 	how = (unsigned)take(&in, 1);
 	pages_used = how >> 5;
+	confined = how & 16;
 	fake_reset();
 	make_gates(how);
 	p = whole(GATES, how >> 2);
@@ -895,7 +951,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	v = policy_copy(p);
 	sthread_policy_destroy(p);
 	CHECK_OK(lane_get(&l));
-	CHECK_OK(lane_begin(l, v, how & 16));
+	CHECK_OK(lane_begin(l, v, confined));
 	policy_put(v);
 	enter(l);
 	while (in.left && step(l))
@@ -908,6 +964,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	fake_end();
 	CHECK_EQ(children, 0);
 	drop_gates();
+	natives_end();
 	CHECK_EQ(lanes, 0);
 	CHECK(!tags.held);
 	for (unsigned i = 0; i < TAGS; i++)
