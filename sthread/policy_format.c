@@ -184,9 +184,9 @@ static void add_address(struct text *t, const struct policy_address *a)
 	default:
 		add_char(t, w->un.sun_path[0] ? '=' : '@');
 		if (w->un.sun_path[0])
-			add_escaped(t, w->un.sun_path, strnlen(w->un.sun_path, w->len - name));
+			add_escaped(t, w->un.sun_path, w->len - name);
 		else
-			add_escaped(t, w->un.sun_path + 1, w->len - name - 1);
+			add_escaped_bytes(t, w->un.sun_path + 1, w->len - name - 1);
 		return;
 	}
 	if (a->prefix != address_bits(w))

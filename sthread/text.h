@@ -39,23 +39,32 @@ __attribute__((format(printf, 2, 3))) static inline void add(struct text *t, con
 		add_char(t, *c);
 }
 
+static inline void add_escaped_char(struct text *t, unsigned char c)
+{
+	if (c == '\n')
+		add(t, "\\n");
+	else if (c == '\t')
+		add(t, "\\t");
+	else if (c == '\\' || c == '"')
+		add(t, "\\%c", c);
+	else if (c >= 0x20 && c < 0x7f)
+		add_char(t, (char)c);
+	else
+		add(t, "\\x%02x", c);
+}
+
 /* Somebody else's words, at most n bytes of them. */
 static inline void add_escaped(struct text *t, const char *s, size_t n)
 {
-	for (size_t i = 0; i < n && s[i]; i++) {
-		unsigned char c = (unsigned char)s[i];
+	for (size_t i = 0; i < n && s[i]; i++)
+		add_escaped_char(t, (unsigned char)s[i]);
+}
 
-		if (c == '\n')
-			add(t, "\\n");
-		else if (c == '\t')
-			add(t, "\\t");
-		else if (c == '\\' || c == '"')
-			add(t, "\\%c", c);
-		else if (c >= 0x20 && c < 0x7f)
-			add_char(t, (char)c);
-		else
-			add(t, "\\x%02x", c);
-	}
+/* All n bytes: a NUL is one of them. */
+static inline void add_escaped_bytes(struct text *t, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		add_escaped_char(t, (unsigned char)s[i]);
 }
 
 /* The NUL, where there is room for it; only before that is the text one. */

@@ -290,6 +290,70 @@ static void exhausted(void)
 	sthread_policy_destroy(p);
 }
 
+/* ---- gate calls: those that a gate may make are its maker's, and what it made does not come back ---- */
+
+static ssize_t beats(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)in, (void)in_len, (void)out, (void)out_cap;
+	((struct board *)trusted)->beats++;
+	return 0;
+}
+
+static ssize_t asks_twice(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
+	CHECK_EQ(gate_ask("beats", NULL, 0, NULL, 0), 0);
+	return gate_ask("beats", NULL, 0, NULL, 0);
+}
+
+/* Ten are spent at the end. */
+ST_FN(calls_by_gates)
+{
+	struct sthread_gate *master, *g;
+	struct sthread_policy *p;
+
+	CHECK_OK(sthread_gate_find(&master, "beats"));
+	p = of_gate(arg, master);
+	CHECK_ERR(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, UINT64_MAX), -EPERM);
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, 4));
+	CHECK_OK(try_gate(&g, p, asks_twice, NULL));
+	CHECK_EQ(sthread_gate_call(g, NULL, 0, NULL, 0), 0); /* three: itself, and two */
+	CHECK_EQ(sthread_gate_call(g, NULL, 0, NULL, 0), 0);
+	CHECK_ERR(sthread_gate_call(g, NULL, 0, NULL, 0), -EDQUOT); /* it has none */
+	sthread_gate_destroy(g);
+	/* Three are left, or four. */
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, 5));
+	CHECK_ERR(try_gate(&g, p, asks_twice, NULL), -EDQUOT);
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, 2));
+	CHECK_OK(try_gate(&g, p, asks_twice, NULL));
+	CHECK_EQ(sthread_gate_call(g, NULL, 0, NULL, 0), 0);
+	sthread_gate_destroy(g);
+	CHECK_EQ(sthread_gate_call(master, NULL, 0, NULL, 0), 0);
+	return NULL;
+}
+
+static void calls_are_parted(void)
+{
+	struct sthread_gate *g = GATE(.name = "beats", .fn = beats, .trusted = board, .native = true);
+	struct sthread_result r;
+
+	for (uint64_t most = 10; most <= 11; most++) {
+		struct sthread_policy *p = of_master();
+
+		CHECK_OK(sthread_policy_gate(p, g));
+		st_limit(p, STHREAD_LIMIT_GATE_CALLS, most);
+		board->beats = 0;
+		r = st_call(p, calls_by_gates, board);
+		if (most == 10)
+			ST_LIMIT(&r, STHREAD_LIMIT_GATE_CALLS);
+		else
+			ST_RETURNED(&r, NULL);
+		CHECK_EQ(board->beats, most - 4);
+		sthread_policy_destroy(p);
+	}
+	sthread_gate_destroy(g);
+}
+
 int main(void)
 {
 	st_init();
@@ -297,6 +361,7 @@ int main(void)
 	limits();
 	time_is_parted();
 	exhausted();
+	calls_are_parted();
 	st_others_live();
 	sthread_fini();
 	return TEST_PASSED;

@@ -158,17 +158,17 @@ static uint64_t fitting(struct input *in, const struct sys_arg *a)
 		for (n %= (uint8_t)__builtin_popcountl(left); n; n--)
 			left &= left - 1;
 		return (uint64_t)__builtin_ctzl(left);
-	case ARG_FLAGS: return (n < 64 ? n : n | take(in, 3) << 8) & left;
+	case ARG_FLAGS: return (n < 128 ? n & 7 : n < 192 ? n : n | take(in, 3) << 8) & left;
 	case ARG_SIZE: return n;
 	case ARG_PATH: return PATHS + n % 8 * PLACE;
 	case ARG_OPT_IN: return ADDRESSES + n % 2 * 4 * PLACE;
-	case ARG_INT: return n < 128 ? n % 64 - 1UL : argument(in); /* commands, options, protocols, and -1 */
+	case ARG_INT: return n < 64 ? 0 : n < 192 ? n % 64 - 1UL : argument(in); /* commands, options, protocols, -1 */
 	case ARG_NUMBER: return argument(in);
 	default: return FAKE_DATA + n * 64;
 	}
 }
 
-/* Which arguments are any value at all, and which likely ones, is a bit each. */
+/* All arguments likely ones, or a bit each says which are any value at all. */
 static struct dune_frame call(struct input *in, const struct sys_entry *e)
 {
 	uint8_t any = (uint8_t)take(in, 1);
@@ -176,7 +176,7 @@ static struct dune_frame call(struct input *in, const struct sys_entry *e)
 
 	for (int i = 0; i < 6; i++)
 		if (e->arg[i].kind != ARG_NONE)
-			v[i] = any & 1 << i ? argument(in) : fitting(in, &e->arg[i]);
+			v[i] = any & 128 && any & 1 << i ? argument(in) : fitting(in, &e->arg[i]);
 	return (struct dune_frame){
 		.rax = e->nr, .rdi = v[0], .rsi = v[1], .rdx = v[2], .r10 = v[3], .r8 = v[4], .r9 = v[5],
 	};

@@ -14,6 +14,7 @@
 
 static atomic_int run_until, edit_until; /* entries of compartments, of the service processor; the last before 0 fails */
 static atomic_int service = -1;		 /* the first of a VM */
+static atomic_int ran, spared = -1;	 /* the last compartment's; one that does not fail */
 
 int __real_ioctl(int fd, unsigned long request, long arg);
 int __wrap_ioctl(int fd, unsigned long request, long arg);
@@ -25,9 +26,12 @@ static bool due(atomic_int *until)
 
 int __wrap_ioctl(int fd, unsigned long request, long arg)
 {
+	bool edits = fd == atomic_load(&service);
 	int r;
 
-	if (request == KVM_RUN && due(fd == atomic_load(&service) ? &edit_until : &run_until)) {
+	if (request == KVM_RUN && !edits)
+		atomic_store(&ran, fd);
+	if (request == KVM_RUN && fd != atomic_load(&spared) && due(edits ? &edit_until : &run_until)) {
 		errno = EFAULT;
 		return -1;
 	}
@@ -124,6 +128,7 @@ static void runs(void)
 	char c[4];
 
 	NOTE("a run");
+	atomic_store(&spared, atomic_load(&ran));
 	for (int how = 0; how < 2; how++)
 		for (int n = 1; n <= 4; n++) {
 			atomic_store(&run_until, n); /* four entries at least: to begin, and after each call */
@@ -139,6 +144,7 @@ static void runs(void)
 	CHECK_EQ(write(hold[1], "x", 1), 1);
 	r = st_join(other);
 	ST_RETURNED(&r, 1);
+	atomic_store(&spared, -1);
 	sthread_policy_destroy(p);
 }
 

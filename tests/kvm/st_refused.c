@@ -276,7 +276,7 @@ static void each(bool later)
 		went_on += !err;
 	}
 	NOTE("%s: %u failed, %u went on", later ? "in use" : "init", failed, went_on);
-	CHECK_GT(failed, later ? 20 : 50);
+	CHECK_GT(failed * step, later ? 20 : 50);
 	life(0, later, &err);
 	CHECK_OK(err);
 	CHECK_EQ(atomic_load(&blocks), had);
