@@ -162,8 +162,7 @@ struct sthread {
 struct process {
 	pthread_mutex_t lock;
 	pthread_cond_t quiet; /* live fell, or a worker ended */
-	pthread_rwlock_t
-		making; /* read: KVM descriptors are being made; write: a fork is under way */
+	pthread_rwlock_t making; /* read: KVM descriptors are being made; write: a fork is under way */
 	bool ready;
 	bool ending;
 	unsigned generation; /* counts inits and forks: a thread's cached lane is of one */
@@ -224,8 +223,7 @@ void lane_discard(struct lane *l); /* it cannot be used again */
 int lane_get(struct lane **out);   /* idle or new.  -EAGAIN, -ENOMEM */
 struct lane *lane_get_idle(void);  /* NULL: there is none */
 void lane_put(struct lane *l);	   /* clean; kept if the pool has room */
-int lane_of_thread(
-	struct lane **out); /* the calling thread's own, kept between calls; -EBUSY: it runs */
+int lane_of_thread(struct lane **out); /* the calling thread's own, kept between calls; -EBUSY: it runs */
 /*
  * The calling thread will run it: a timer that can always signal the thread, also when the queue of
  * signals is full.
