@@ -197,7 +197,10 @@ void workers_end_idle(void)
 	}
 }
 
-/* ---- the public calls ---- */
+/*
+ * ---- the public calls
+ * ------------------------------------------------------------------------------------------
+ */
 
 struct wanted {
 	struct worker *worker;
