@@ -12,10 +12,7 @@
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 
-/*
- * ---- with a tag that has been entered, or is held by a run: an address or a negative errno
- * -------------------
- */
+/* ---- with a tag that has been entered, or is held by a run: an address or a negative errno ---- */
 
 static long do_alloc(struct sthread_tag *t, size_t size, bool zero)
 {

@@ -197,10 +197,7 @@ void workers_end_idle(void)
 	}
 }
 
-/*
- * ---- the public calls
- * ------------------------------------------------------------------------------------------
- */
+/* ---- the public calls ---- */
 
 struct wanted {
 	struct worker *worker;

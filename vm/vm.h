@@ -72,7 +72,7 @@ bool slot_covers(struct dune_vm *vm, dune_gpa_t page, uint64_t len, bool write);
 int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t len,
 		  bool readonly); /* vm->lock held */
 
-/* ---- space_life.c, space.c, edits.c ---- */
+/* ---- space.c, mapping.c, edits.c ---- */
 
 #define EDITS_MAX 64
 
