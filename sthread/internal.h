@@ -223,7 +223,8 @@ void lane_discard(struct lane *l); /* it cannot be used again */
 int lane_get(struct lane **out);   /* idle or new.  -EAGAIN, -ENOMEM */
 struct lane *lane_get_idle(void);  /* NULL: there is none */
 void lane_put(struct lane *l);	   /* clean; kept if the pool has room */
-int lane_of_thread(struct lane **out); /* the calling thread's own, kept between calls; -EBUSY: it runs */
+int lane_of_thread(
+	struct lane **out); /* the calling thread's own, kept between calls; -EBUSY: it runs */
 /*
  * The calling thread will run it: a timer that can always signal the thread, also when the queue of
  * signals is full.
