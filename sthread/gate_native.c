@@ -4,7 +4,8 @@
  *
  * On a thread of the program fn runs where it was called.  A worker of the library is confined to
  * what serving a compartment takes, so there it runs on a thread of its own kind, while the worker
- * waits.  Neither is interrupted: what stops the caller takes effect when fn has returned.
+ * waits; and with it what else no worker may do: make threads and lanes, compare files.  Neither is
+ * interrupted: what stops the caller takes effect when fn has returned.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* inside.c - the calls that mean something in a compartment.  World: ring 3, and the program. */
+/* inside.c - is this a compartment, and the end of one.  World: ring 3, and the program. */
 #include <pthread.h>
 
 #include "sthread/internal.h"

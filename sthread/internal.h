@@ -166,8 +166,7 @@ struct sthread {
 struct process {
 	pthread_mutex_t lock;
 	pthread_cond_t quiet; /* live fell, or a worker ended */
-	pthread_rwlock_t
-		making; /* read: KVM descriptors are being made; write: a fork is under way */
+	pthread_rwlock_t making; /* read: KVM descriptors are being made; write: a fork is under way */
 	bool ready;
 	bool ending;
 	unsigned generation; /* counts inits and forks: a thread's cached lane is of one */

@@ -3,8 +3,8 @@
  * sys_socket.c - system calls on granted sockets.  World: host.
  *
  * A compartment talks through sockets that it was given or made, and reaches nobody but whom its
- * policy names (sys_connect.c): no other destination addresses, no ancillary data, no descriptors by message, no zero copy (which would keep pages
- * after the call), listed options.
+ * policy names (sys_connect.c): no other destination addresses, no ancillary data, no descriptors by
+ * message, no zero copy (which would keep pages after the call), listed options.
  */
 #include "sthread/sys_calls.h"
 

@@ -4,7 +4,7 @@
  * World: host.
  *
  * Everything that the compartment points to is copied here, once; afterwards only the copy is used.
- *  Buffers of bytes that nobody interprets become host ranges instead.
+ * Buffers of bytes that nobody interprets become host ranges instead.
  */
 #include "sthread/syscall.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pt.c - changes to a range of a page-table tree: map, replace, unmap, protect.
+ * pt.c - changes to a range of a page-table tree: map, replace, restore, unmap, protect.
  * World: host and ring 0.
  *
  * A change is decoded, then performed.  plan() walks the range, refuses what is not allowed and

@@ -8,8 +8,7 @@
  *   63 62 .. 56  55    54   53    52     51 ........ 12 11 .. 9  8  7  6 5 4 3 2 1 0
  *   NX    0     NOCOW COW  OWNED SHARED  page address    0      0 PS  D A 0 0 U W P
  *
- * COW    (leaf)  the page is not this tree's to write; a private copy is.  W is clear, and NX is
- * set
+ * COW    (leaf)  the page is not this tree's to write; a private copy is.  W is clear, and NX is set
  *                unless NOCOW is.
  * NOCOW  (leaf)  with COW: pt_protect() withdrew WRITE, or the page was borrowed without it, so a
  *                write is refused, not resolved.  WRITE asked for lifts it, takes EXEC away, and

@@ -93,8 +93,8 @@ struct dune_space {
 	struct mon_edit *edits;
 	unsigned nedits;
 	bool edits_flush; /* one of them was above a leaf */
-	struct dune_vcpu *
-		editor; /* was handed the first `handed` of them: these are not changed, only followed by newer */
+	/* Was handed the first `handed` of them: these are not changed, only followed by newer. */
+	struct dune_vcpu *editor;
 	unsigned handed;
 	/* Pages to give back once they are made: chains through struct page, 0 ends them. */
 	uint32_t parked_pages, parked_tables;

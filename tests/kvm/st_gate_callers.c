@@ -136,16 +136,6 @@ static void *calls_waits(void *g)
 	return (void *)gate_word_of(g, NULL, 0);
 }
 
-static bool is_held(struct sthread_gate *g)
-{
-	bool held;
-
-	gate_lock();
-	held = g->holder;
-	gate_unlock();
-	return held;
-}
-
 static bool is_awaited(struct sthread_gate *g)
 {
 	bool awaited;
@@ -172,7 +162,7 @@ static void destroyed_in_use(void)
 		 .kind = STHREAD_GATE_RECYCLED);
 	caller = gate_policy(g);
 	st = st_create(caller, asks_waits, NULL);
-	LIFE_UNTIL(is_held(g));
+	LIFE_UNTIL(gate_held(g));
 	/* The master waits, and another compartment. */
 	t = life_thread(calls_waits, g);
 	LIFE_UNTIL(is_awaited(g));
@@ -244,7 +234,7 @@ static void fini_in_use(void)
 		st[i] = st_create(caller, asks_waits, NULL);
 		t[i] = life_thread(calls_waits, g);
 	}
-	LIFE_UNTIL(life_stats().live == 6 && is_held(g));
+	LIFE_UNTIL(life_stats().live == 6 && gate_held(g));
 	sthread_fini();
 	for (int i = 0; i < 3; i++) {
 		r = st_join(st[i]);
