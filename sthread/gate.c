@@ -44,7 +44,10 @@ static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,
 	g->policy = value;
 	g->kind = cfg->kind;
 	g->native = cfg->native;
-	g->after = cfg->after ? gate_get((struct sthread_gate *)cfg->after) : NULL;
+	if (cfg->after)
+		g->after = cfg->after->handle;
+	if (cfg->after && !cfg->after->root)
+		g->keeps = gate_get((struct sthread_gate *)cfg->after);
 	g->max_calls = cfg->max_calls;
 	g->generation = process.generation;
 	g->cpu = g->calls = POLICY_NO_LIMIT;

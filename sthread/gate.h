@@ -43,10 +43,11 @@ struct sthread_gate {
 	char name[STHREAD_GATE_NAME];
 	sthread_gate_fn *fn;
 	void *trusted;
-	const struct policy *policy;
+	const struct policy *policy; /* NULL: native; or made inside, and nothing runs it any more */
 	enum sthread_gate_kind kind;
 	bool native;
-	const struct sthread_gate *after;
+	uint64_t after; /* a handle, or 0: whose calls come first */
+	struct sthread_gate *keeps; /* that gate, lest its handle become another's; not if it was made inside */
 	unsigned max_calls;
 	unsigned generation; /* process.generation when it was made */
 	struct lane *root;   /* made inside: the lane.root of its maker; NULL: the master made it */

@@ -130,7 +130,7 @@ static bool in_order(struct lane *l, const struct sthread_gate *g, const struct 
 		return false;
 	if (!g->after)
 		return true;
-	before = tally_of(l, g->after->handle);
+	before = tally_of(l, g->after);
 	return before && before->succeeded;
 }
 

@@ -18,10 +18,10 @@ struct sthread_gate *gate_get(struct sthread_gate *g)
 void gate_put(struct sthread_gate *g)
 {
 	while (g && atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) == 1) {
-		struct sthread_gate *after = (struct sthread_gate *)g->after;
+		struct sthread_gate *keeps = g->keeps;
 
 		policy_put(g->policy);
 		free(g);
-		g = after;
+		g = keeps;
 	}
 }

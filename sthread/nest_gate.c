@@ -76,6 +76,12 @@ static void release(struct lane *l, struct nest *n, struct nest_gate *e)
 	if (g->calls != POLICY_NO_LIMIT)
 		spent[STHREAD_LIMIT_GATE_CALLS] = e->limit[STHREAD_LIMIT_GATE_CALLS] - g->calls;
 	nest_give_back(l, n, e->limit, spent);
+	/*
+	 * Not only when the last policy that names it is gone: that may be the policy of the next gate,
+	 * and so on without end.
+	 */
+	policy_put(g->policy);
+	g->policy = NULL;
 	gate_put(g);
 }
 
