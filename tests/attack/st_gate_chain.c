@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gates without end, each granted by the next, or each the step before the next, and destroyed when that is there: they do
- * not pile up in the program, to come down all at once, one by the other, on the stack of a thread of it.  World: host; the gates but
- * measures(), and ST_FN: inside.
+ * Gates without end, each granted by the next, or each the step before the next, and destroyed when that is there: they
+ * do not pile up in the program, to come down all at once, one by the other, on the stack of a thread of it.  World: host;
+ * answers() and ST_FN: inside.
  */
 #include <malloc.h>
 
