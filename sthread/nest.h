@@ -5,6 +5,7 @@
  *	nest_policy.c  policies made inside: never wider than their maker's rights
  *	nest.c         sthreads made inside: what they are lent, how they end
  *	nest_gate.c    gates made inside: the same
+ *	nest_fds.c     descriptors that are closed and held by these
  *
  * All are objects of the host, in tables of the run that made them.  Inside they have numbers as
  * handles, which are compared and never followed, and which no other run makes.  A child runs on a
@@ -102,6 +103,14 @@ long nest_gate_named(const struct lane *l, const char *name); /* the handle, or 
 void nest_gates_end(struct lane *l, struct nest *n);
 /* nest.lock held.  Those that may hold the open file; gate_put() each. */
 unsigned nest_gates_with(struct nest *n, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);
+
+/* ---- nest_fds.c ---- */
+
+/*
+ * It has as many descriptors as its limit says, with those that it closed and its policies, sthreads and
+ * gates still hold.
+ */
+bool nest_hoards(struct lane *l);
 
 /* ---- nest_policy.c ---- */
 

@@ -164,6 +164,8 @@ static int grant_fd(struct lane *l, struct sthread_policy *p, int fd, unsigned r
 	/* A set of its maker's numbers means nothing to another table. */
 	if (e->obj->kind == FD_EPOLL)
 		return -EINVAL;
+	if (nest_hoards(l))
+		return -EMFILE;
 	return policy_grant_object(p, fd, fd_object_get(e->obj), rights, dir);
 }
 

@@ -202,12 +202,9 @@ static int decode_bytes_out(struct sys_call *c, dune_gva_t at, uint64_t len, uin
 {
 	uint32_t cap = len < max ? (uint32_t)len : max;
 	void *from = max <= sizeof(c->result) ? c->result.bytes : c->u.bytes;
-	int r = sys_add_out(c, at, cap, from);
 
-	/* The kernel leaves what is between the names of a directory as it was. */
-	if (!r)
-		memset(from, 0, cap);
-	return r;
+	memset(from, 0, cap); /* the kernel leaves gaps, between the names of a directory */
+	return sys_add_out(c, at, cap, from);
 }
 
 static int decode_path(struct sys_call *c, dune_gva_t at)
@@ -355,8 +352,7 @@ int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_
 	c->paths = 0;
 	c->u.path[0] = '\0';
 	uspans_init(&c->spans);
-	for (unsigned i = 0; i < 6;
-	     i++) /* an int's upper half is undefined in the calling convention */
+	for (unsigned i = 0; i < 6; i++) /* an int's upper half is undefined by convention */
 		c->arg[i] = sys_is_int(&entry->arg[i]) ? (uint64_t)(int64_t)(int)arg[i] : arg[i];
 	for (unsigned i = 0; i < 6 && !r && entry->arg[i].kind != ARG_NONE; i++)
 		r = decode_arg(c, &entry->arg[i], i);
