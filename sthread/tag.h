@@ -155,6 +155,8 @@ void *heap_alloc(struct sthread_tag *t, size_t size);
 bool heap_free(struct sthread_tag *t, uint64_t at);
 /* 0 and *out; -EINVAL: not a live block; -ENOMEM: it is as it was. */
 int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out);
+/* As far as that can be done where it is: the bytes that it has then.  -EINVAL: not a live block. */
+long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size);
 uint64_t heap_bytes(const struct sthread_tag *t);
 /* Nobody is in the tag any more. */
 void heap_destroy(struct sthread_tag *t);

@@ -23,6 +23,7 @@
 /* jemalloc, as scripts/hide-jemalloc names it. */
 void *tag_je_mallocx(size_t size, int flags);
 void *tag_je_rallocx(void *ptr, size_t size, int flags);
+size_t tag_je_xallocx(void *ptr, size_t size, size_t extra, int flags);
 size_t tag_je_sallocx(const void *ptr, int flags);
 void tag_je_dallocx(void *ptr, int flags);
 int tag_je_mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len);
@@ -249,6 +250,19 @@ int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
 		return -ENOMEM;
 	*out = p;
 	return 0;
+}
+
+long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size)
+{
+	struct tag_heap *h = atomic_load(&t->heap);
+	size_t has;
+
+	if (!take(h, at))
+		return -EINVAL;
+	has = size <= t->len ? tag_je_xallocx((void *)at, size ? size : 1, 0, flags_of(h)) :
+			       tag_je_sallocx((void *)at, flags_of(h));
+	born(h, (void *)at);
+	return (long)has;
 }
 
 uint64_t heap_bytes(const struct sthread_tag *t)

@@ -171,6 +171,15 @@ int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
 	return 0;
 }
 
+long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size)
+{
+	(void)size;
+	if (at - t->start >= t->len || !heap_free(t, at))
+		return -EINVAL;
+	live[t - tag] |= (uint16_t)(1U << (at - t->start) / BLOCK);
+	return BLOCK;
+}
+
 static void has_descriptors(const struct lane *l, const struct policy *v)
 {
 	for (unsigned i = 0; i < v->n; i++) {
@@ -497,8 +506,7 @@ static const char *const likely[HOSTCALLS_END - HOSTCALL_RETURN] = {
 	CALL_TAKES(GATE_CREATE, "c:g"),
 	CALL_TAKES(GATE_DESTROY, "g"),
 	CALL_TAKES(TAG_ALLOC, "tn:b"),
-	CALL_TAKES(TAG_CALLOC, "tn:b"),
-	CALL_TAKES(TAG_REALLOC, "tbn:b"),
+	CALL_TAKES(TAG_RESIZE, "tbn"),
 	CALL_TAKES(TAG_FREE, "b"),
 	CALL_TAKES(TAG_OF, "b"),
 	CALL_TAKES(POLICY_CREATE, ":p"),
