@@ -125,7 +125,8 @@ void *sthread_realloc(struct sthread_tag *tag, void *ptr, size_t size)
 {
 	if (!ptr)
 		return sthread_malloc(tag, size);
-	return is_inside() ? realloc_inside(tag, ptr, size) : pointer(outside(tag, ptr, size, false));
+	return is_inside() ? realloc_inside(tag, ptr, size) :
+			     pointer(outside(tag, ptr, size, false));
 }
 
 void sthread_free(void *ptr)
