@@ -54,6 +54,7 @@ struct sthread_gate {
 	unsigned depth;	     /* of its calls */
 	/* The holder's: CPU time and calls of gates lent to it, and left; POLICY_NO_LIMIT: not lent. */
 	uint64_t cpu, calls;
+	uint64_t over; /* CPU time used beyond what was lent */
 
 	/* Under the lock: */
 	bool gone;

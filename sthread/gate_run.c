@@ -124,15 +124,20 @@ static void tell_runs(struct sthread_gate *g, struct lane *l)
 	gate_unlock();
 }
 
-static void take_off(uint64_t *left, uint64_t spent)
+/* What there was not of it. */
+static uint64_t take_off(uint64_t *left, uint64_t spent)
 {
-	if (*left != POLICY_NO_LIMIT)
-		*left -= spent < *left ? spent : *left;
+	uint64_t n = spent < *left ? spent : *left;
+
+	if (*left == POLICY_NO_LIMIT)
+		return 0;
+	*left -= n;
+	return spent - n;
 }
 
 void gate_spend(struct sthread_gate *g, const uint64_t *spent)
 {
-	take_off(&g->cpu, spent[STHREAD_LIMIT_CPU_NS]);
+	g->over += take_off(&g->cpu, spent[STHREAD_LIMIT_CPU_NS]);
 	take_off(&g->calls, spent[STHREAD_LIMIT_GATE_CALLS]);
 }
 

@@ -29,8 +29,7 @@ long hostcall_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]
 	case HOSTCALL_GATE_DESTROY:
 		return nest_gate_destroy(l, arg[0]);
 	case HOSTCALL_TAG_ALLOC:
-	case HOSTCALL_TAG_CALLOC:
-	case HOSTCALL_TAG_REALLOC:
+	case HOSTCALL_TAG_RESIZE:
 	case HOSTCALL_TAG_FREE:
 	case HOSTCALL_TAG_OF:
 		return tag_serve(ctx, nr, arg);

@@ -23,8 +23,7 @@ enum hostcall {
 	HOSTCALL_GATE_CREATE,		   /* configuration: the handle */
 	HOSTCALL_GATE_DESTROY,		   /* gate */
 	HOSTCALL_TAG_ALLOC,		   /* tag, size: address */
-	HOSTCALL_TAG_CALLOC,		   /* the same, zeroed */
-	HOSTCALL_TAG_REALLOC,		   /* tag, address, size: address */
+	HOSTCALL_TAG_RESIZE,		   /* tag, address, size: bytes that the block now has, where it is */
 	HOSTCALL_TAG_FREE,		   /* address */
 	HOSTCALL_TAG_OF,		   /* address: tag */
 	HOSTCALL_POLICY_CREATE,			   /* the handle */

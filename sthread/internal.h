@@ -159,7 +159,8 @@ struct sthread {
 	struct lane *creator;
 	unsigned depth;
 	const struct gate_call *above; /* the call that it was made in, or NULL */
-	uint64_t spent[POLICY_LIMITS]; /* once done: what of a limit is used up for good, beneath it, too */
+	/* Once done: what of a limit is used up for good, beneath it, too; CPU time with what its beginning and end took. */
+	uint64_t spent[POLICY_LIMITS];
 	struct sthread_result result;
 };
 
@@ -305,6 +306,8 @@ int watch_add(struct lane *l, uint64_t wall, uint64_t cpu); /* -EAGAIN: no threa
 void watch_remove(struct lane *l);
 /* The run that is on the list has another limit of CPU time, from its beginning. */
 void watch_cpu_limit(struct lane *l, uint64_t cpu);
+/* CPU time of the calling thread. */
+uint64_t watch_thread_cpu(void);
 /* How much the run that is on the list has used. */
 uint64_t watch_wall(const struct lane *l);
 uint64_t watch_cpu(const struct lane *l);

@@ -73,7 +73,7 @@ static uint64_t whole(const struct lane *l, enum sthread_limit limit)
 static void settle(struct lane *l, const struct nest *n)
 {
 	const uint64_t *limit = l->ctx.policy->limit;
-	uint64_t left;
+	uint64_t cpu = n->lent[STHREAD_LIMIT_CPU_NS], left;
 
 	if (limit[STHREAD_LIMIT_MEMORY] != POLICY_NO_LIMIT) {
 		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY]) /
@@ -83,7 +83,7 @@ static void settle(struct lane *l, const struct nest *n)
 	left = limit[STHREAD_LIMIT_FDS] - n->lent[STHREAD_LIMIT_FDS];
 	l->ctx.fds.limit = left < INT_MAX ? (unsigned)left : INT_MAX;
 	if (l->cpu_limit != POLICY_NO_LIMIT)
-		watch_cpu_limit(l, l->cpu_limit - n->lent[STHREAD_LIMIT_CPU_NS]);
+		watch_cpu_limit(l, cpu < l->cpu_limit ? l->cpu_limit - cpu : 0);
 }
 
 /* Does `more` go beyond what the creator has left? */
@@ -131,9 +131,10 @@ int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
 void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_LIMITS],
 		    const uint64_t *spent)
 {
+	/* Of time more may be spent than was lent, since nobody is stopped at once. */
 	for (unsigned k = 0; k < POLICY_LIMITS; k++)
-		if (!spent || spent[k] < lent[k])
-			n->lent[k] -= lent[k] - (spent ? spent[k] : 0);
+		if (whole(l, k) != POLICY_NO_LIMIT)
+			n->lent[k] += (spent ? spent[k] : 0) - lent[k];
 	settle(l, n);
 	atomic_fetch_sub(&l->root->descendants, 1);
 }

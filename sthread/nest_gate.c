@@ -72,7 +72,7 @@ static void release(struct lane *l, struct nest *n, struct nest_gate *e)
 		gate_lane_back(kept);
 	seat(n, e, NULL);
 	if (g->cpu != POLICY_NO_LIMIT)
-		spent[STHREAD_LIMIT_CPU_NS] = e->limit[STHREAD_LIMIT_CPU_NS] - g->cpu;
+		spent[STHREAD_LIMIT_CPU_NS] = e->limit[STHREAD_LIMIT_CPU_NS] - g->cpu + g->over;
 	if (g->calls != POLICY_NO_LIMIT)
 		spent[STHREAD_LIMIT_GATE_CALLS] = e->limit[STHREAD_LIMIT_GATE_CALLS] - g->calls;
 	nest_give_back(l, n, e->limit, spent);

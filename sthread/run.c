@@ -299,8 +299,6 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	spent[STHREAD_LIMIT_GATE_CALLS] += l->gate_calls;
 	if (g)
 		gate_spend(g, spent);
-	if (cpu != POLICY_NO_LIMIT)
-		spent[STHREAD_LIMIT_CPU_NS] += watch_cpu(l);
 	if (st)
 		memcpy(st->spent, spent, sizeof(spent));
 	finished(l, st);

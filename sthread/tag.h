@@ -153,13 +153,10 @@ void heap_start(void);
 void *heap_alloc(struct sthread_tag *t, size_t size);
 /* Of a live block only: false, and nothing was done, for any other address. */
 bool heap_free(struct sthread_tag *t, uint64_t at);
-/*
- * 0 and *out; -EINVAL: not a live block; -ENOMEM: it is as it was, also because *stop became true (NULL: it does not)
- * while much was copied.
- */
-int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bool *stop, void **out);
-/* Memory of a tag becomes zeros.  False: *stop became true, and not all of it has. */
-bool heap_clear(void *p, size_t size, const atomic_bool *stop);
+/* 0 and *out; -EINVAL: not a live block; -ENOMEM: it is as it was. */
+int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out);
+/* As far as that can be done where it is: the bytes that it has then.  -EINVAL: not a live block. */
+long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size);
 uint64_t heap_bytes(const struct sthread_tag *t);
 /* Nobody is in the tag any more. */
 void heap_destroy(struct sthread_tag *t);

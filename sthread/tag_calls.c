@@ -4,35 +4,24 @@
  * host), and host (tag_serve, and all that is static).
  *
  * From inside, a handle is only compared with those of the tags that the caller's policy names, an address with the
- * ranges of these; what is in a block is never looked at.
+ * ranges of these; what is in a block is never looked at, nor are its bytes moved or zeroed for a compartment: it does
+ * that itself, in its own time, where it can be stopped.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "sthread/internal.h"
 #include "sthread/tag.h"
 
-/* ---- with a tag that was entered, or is held by a run that *stop ends: an address or a negative errno ---- */
+/* ---- with a tag that was entered, or is held by a run: an address or a negative errno ---- */
 
-static long do_alloc(struct sthread_tag *t, size_t size, bool zero, const atomic_bool *stop)
+static long do_alloc(struct sthread_tag *t, size_t size)
 {
 	void *p = t->plain ? NULL : heap_alloc(t, size);
 
 	if (!p)
 		return t->plain ? -EINVAL : -ENOMEM;
-	/* A tenant may have written what was free: it is never taken to be zero. */
-	if (zero && !heap_clear(p, size, stop)) {
-		heap_free(t, (uint64_t)p);
-		return -ENOMEM;
-	}
 	return (long)p;
-}
-
-static long do_realloc(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bool *stop)
-{
-	void *p;
-	int err = heap_resize(t, at, size, stop, &p);
-
-	return err ? err : (long)p;
 }
 
 /* ---- host: for a run ---- */
@@ -47,11 +36,9 @@ long tag_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5])
 		return -EPERM;
 	switch (nr) {
 	case HOSTCALL_TAG_ALLOC:
-		return do_alloc(g->tag, arg[1], false, NULL);
-	case HOSTCALL_TAG_CALLOC:
-		return do_alloc(g->tag, arg[1], true, ctx->stop);
-	case HOSTCALL_TAG_REALLOC:
-		return do_realloc(g->tag, arg[1], arg[2], ctx->stop);
+		return do_alloc(g->tag, arg[1]);
+	case HOSTCALL_TAG_RESIZE:
+		return heap_resize_here(g->tag, arg[1], arg[2]);
 	case HOSTCALL_TAG_FREE:
 		return heap_free(g->tag, arg[0]) ? 0 : -EINVAL;
 	case HOSTCALL_TAG_OF:
@@ -71,46 +58,75 @@ static void *pointer(long result)
 	return NULL;
 }
 
-static long outside(struct sthread_tag *tag, enum hostcall nr, uint64_t a, uint64_t b)
+/* ptr NULL: a new one; zero: of zeros. */
+static long outside(struct sthread_tag *tag, void *ptr, size_t size, bool zero)
 {
 	int cancel = cancel_hold();
 	struct sthread_tag *t = tag_enter(tag);
 	long result = -EINVAL;
 
-	if (t) {
-		result = nr == HOSTCALL_TAG_REALLOC ?
-				 do_realloc(t, a, b, NULL) :
-				 do_alloc(t, a, nr == HOSTCALL_TAG_CALLOC, NULL);
-		tag_leave(t);
+	if (t && ptr) {
+		result = heap_resize(t, (uint64_t)ptr, size, &ptr);
+		result = result ? result : (long)ptr;
+	} else if (t) {
+		result = do_alloc(t, size);
 	}
+	if (zero && result > 0)
+		memset((void *)result, 0, size);
+	if (t)
+		tag_leave(t);
 	cancel_release(cancel);
 	return result;
 }
 
-static void *call(struct sthread_tag *tag, enum hostcall nr, uint64_t a, uint64_t b)
+static long alloc_inside(struct sthread_tag *tag, size_t size)
 {
-	return pointer(is_inside() ? host_call(nr, (uint64_t)tag, a, b, 0, 0) :
-				     outside(tag, nr, a, b));
+	return host_call(HOSTCALL_TAG_ALLOC, (uint64_t)tag, size, 0, 0, 0);
 }
 
 void *sthread_malloc(struct sthread_tag *tag, size_t size)
 {
-	return call(tag, HOSTCALL_TAG_ALLOC, size, 0);
+	return pointer(is_inside() ? alloc_inside(tag, size) : outside(tag, NULL, size, false));
 }
 
+/* A tenant may have written what was free: it is never taken to be zero. */
 void *sthread_calloc(struct sthread_tag *tag, size_t n, size_t size)
 {
 	size_t bytes;
+	void *p;
 
 	if (__builtin_mul_overflow(n, size, &bytes))
 		return pointer(-ENOMEM);
-	return call(tag, HOSTCALL_TAG_CALLOC, bytes, 0);
+	if (!is_inside())
+		return pointer(outside(tag, NULL, bytes, true));
+	p = pointer(alloc_inside(tag, bytes));
+	return p ? memset(p, 0, bytes) : NULL;
+}
+
+/* A block that would be more than half empty moves, too, if it can. */
+static void *realloc_inside(struct sthread_tag *tag, void *ptr, size_t size)
+{
+	long has = host_call(HOSTCALL_TAG_RESIZE, (uint64_t)tag, (uint64_t)ptr, size, 0, 0), to;
+	bool fits = has >= 0 && (size_t)has >= size;
+
+	if (has < 0)
+		return pointer(has);
+	if (fits && (size_t)has / 2 <= size + 16)
+		return ptr;
+	to = alloc_inside(tag, size);
+	if (to < 0)
+		return fits ? ptr : pointer(to);
+	memcpy((void *)to, ptr, fits ? size : (size_t)has);
+	sthread_free(ptr);
+	return (void *)to;
 }
 
 void *sthread_realloc(struct sthread_tag *tag, void *ptr, size_t size)
 {
-	return ptr ? call(tag, HOSTCALL_TAG_REALLOC, (uint64_t)ptr, size) :
-		     sthread_malloc(tag, size);
+	if (!ptr)
+		return sthread_malloc(tag, size);
+	return is_inside() ? realloc_inside(tag, ptr, size) :
+			     pointer(outside(tag, ptr, size, false));
 }
 
 void sthread_free(void *ptr)

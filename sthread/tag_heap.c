@@ -234,62 +234,7 @@ bool heap_free(struct sthread_tag *t, uint64_t at)
 	return true;
 }
 
-/*
- * ---- much at once: in steps, since a run that is to end waits for it
- * -----------------------------------------
- */
-
-#define STEP (8UL << 20)
-
-static bool stopped(const atomic_bool *stop)
-{
-	return stop && atomic_load(stop);
-}
-
-bool heap_clear(void *p, size_t size, const atomic_bool *stop)
-{
-	for (size_t done = 0; done < size; done += STEP) {
-		if (stopped(stop))
-			return false;
-		memset((char *)p + done, 0, size - done < STEP ? size - done : STEP);
-	}
-	return true;
-}
-
-static bool copy(void *to, const void *from, size_t size, const atomic_bool *stop)
-{
-	for (size_t done = 0; done < size; done += STEP) {
-		if (stopped(stop))
-			return false;
-		memcpy((char *)to + done, (const char *)from + done,
-		       size - done < STEP ? size - done : STEP);
-	}
-	return true;
-}
-
-/* A block that is nobody's meanwhile.  NULL: it is as it was. */
-static void *resize(struct tag_heap *h, void *at, size_t size, const atomic_bool *stop)
-{
-	size_t had = tag_je_sallocx(at, flags_of(h)), stays = had < size ? had : size;
-	void *p;
-
-	if (stays <= STEP)
-		return tag_je_rallocx(at, size, flags_of(h));
-	if (tag_je_xallocx(at, size, 0, flags_of(h)) >= size)
-		return at;
-	p = tag_je_mallocx(size, flags_of(h));
-	if (!p)
-		return NULL;
-	if (!copy(p, at, stays, stop)) {
-		tag_je_dallocx(p, flags_of(h));
-		return NULL;
-	}
-	tag_je_dallocx(at, flags_of(h));
-	return p;
-}
-
-int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bool *stop,
-		void **out)
+int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
 {
 	struct tag_heap *h = atomic_load(&t->heap);
 	int error = errno;
@@ -298,13 +243,26 @@ int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bo
 	if (!take(h, at))
 		return -EINVAL;
 	if (size <= t->len)
-		p = resize(h, (void *)at, size ? size : 1, stop);
+		p = tag_je_rallocx((void *)at, size ? size : 1, flags_of(h));
 	born(h, p ? p : (void *)at);
 	errno = error;
 	if (!p)
 		return -ENOMEM;
 	*out = p;
 	return 0;
+}
+
+long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size)
+{
+	struct tag_heap *h = atomic_load(&t->heap);
+	size_t has;
+
+	if (!take(h, at))
+		return -EINVAL;
+	has = size <= t->len ? tag_je_xallocx((void *)at, size ? size : 1, 0, flags_of(h)) :
+			       tag_je_sallocx((void *)at, flags_of(h));
+	born(h, (void *)at);
+	return (long)has;
 }
 
 uint64_t heap_bytes(const struct sthread_tag *t)

@@ -153,12 +153,23 @@ void watch_remove(struct lane *l)
 	pthread_mutex_unlock(&watch.lock);
 }
 
+/* Only if it is due sooner than anything else is the thread woken, which looks at all runs then. */
 void watch_cpu_limit(struct lane *l, uint64_t cpu)
 {
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), used = clock_ns(l->cpu_clock), left;
+
 	pthread_mutex_lock(&watch.lock);
 	l->cpu.end = span(l->cpu.begin, cpu).end;
-	pthread_cond_signal(&watch.changed);
+	left = l->cpu.end > used ? l->cpu.end - used : 0;
+	left = left > LOOK_NS ? left : LOOK_NS;
+	if (span(now, left).end < watch.next)
+		pthread_cond_signal(&watch.changed);
 	pthread_mutex_unlock(&watch.lock);
+}
+
+uint64_t watch_thread_cpu(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 uint64_t watch_wall(const struct lane *l)

@@ -169,20 +169,21 @@ bool heap_free(struct sthread_tag *t, uint64_t at)
 	return true;
 }
 
-int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, const atomic_bool *stop, void **out)
+int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out)
 {
-	(void)stop;
 	if (at - t->start >= t->len || !heap_free(t, at))
 		return -EINVAL;
 	*out = heap_alloc(t, size < BLOCK ? size : BLOCK);
 	return 0;
 }
 
-bool heap_clear(void *p, size_t size, const atomic_bool *stop)
+long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size)
 {
-	(void)stop;
-	memset(p, 0, size);
-	return true;
+	(void)size;
+	if (at - t->start >= t->len || !heap_free(t, at))
+		return -EINVAL;
+	live[t - tag] |= (uint16_t)(1U << (at - t->start) / BLOCK);
+	return BLOCK;
 }
 
 static void has_descriptors(const struct lane *l, const struct policy *v)
@@ -210,8 +211,10 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	CHECK(st);
 	st->policy = value;
 	st->creator = creator;
-	st->spent[STHREAD_LIMIT_CPU_NS] = (uintptr_t)arg;
+	st->spent[STHREAD_LIMIT_CPU_NS] = (uint32_t)(uintptr_t)arg; /* perhaps more than it was lent */
 	st->spent[STHREAD_LIMIT_GATE_CALLS] = (uintptr_t)arg % 5;
+	if (st->spent[STHREAD_LIMIT_GATE_CALLS] > value->limit[STHREAD_LIMIT_GATE_CALLS])
+		st->spent[STHREAD_LIMIT_GATE_CALLS] = value->limit[STHREAD_LIMIT_GATE_CALLS];
 	atomic_store(&st->done, (uintptr_t)fn & 1);
 	st->result.end = STHREAD_RETURNED;
 	st->result.value = arg;
@@ -226,13 +229,11 @@ int sthread_kill(struct sthread *st)
 	return 0;
 }
 
-/* Of what it was lent, if that is limited at all. */
+/* If that is limited at all. */
 static void bury(uint64_t whole, const struct sthread *st, enum sthread_limit k)
 {
-	uint64_t lent = st->policy->limit[k];
-
 	if (whole != POLICY_NO_LIMIT)
-		buried[depth][k] += st->spent[k] < lent ? st->spent[k] : lent;
+		buried[depth][k] += st->spent[k];
 }
 
 int sthread_join(struct sthread *st, struct sthread_result *r)
@@ -366,13 +367,12 @@ static void leave(struct lane *l, uint64_t spent[POLICY_LIMITS])
 	CHECK(l->root != l || !atomic_load(&l->descendants));
 	spent[STHREAD_LIMIT_GATE_CALLS] += l->gate_calls;
 	CHECK_LE(spent[STHREAD_LIMIT_GATE_CALLS], l->calls_limit);
-	CHECK_LE(spent[STHREAD_LIMIT_CPU_NS], l->cpu_limit);
 }
 
 /* What a run of a gate spent is its maker's loss, which is one of those above it. */
 static void spend(struct sthread_gate *g, const uint64_t *spent)
 {
-	uint64_t cpu = g->cpu, calls = g->calls;
+	uint64_t cpu = g->cpu, calls = g->calls, over = g->over;
 
 	gate_spend(g, spent);
 	for (unsigned d = 0; g->root && d <= depth; d++) {
@@ -381,7 +381,7 @@ static void spend(struct sthread_gate *g, const uint64_t *spent)
 		for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++) {
 			if (n->gate[i].gate != g)
 				continue;
-			buried[d][STHREAD_LIMIT_CPU_NS] += cpu - g->cpu;
+			buried[d][STHREAD_LIMIT_CPU_NS] += cpu - g->cpu + g->over - over;
 			buried[d][STHREAD_LIMIT_GATE_CALLS] += calls - g->calls;
 		}
 	}
@@ -537,8 +537,7 @@ static const char *const likely[HOSTCALLS_END - HOSTCALL_RETURN] = {
 	CALL_TAKES(GATE_CREATE, "c:g"),
 	CALL_TAKES(GATE_DESTROY, "g"),
 	CALL_TAKES(TAG_ALLOC, "tn:b"),
-	CALL_TAKES(TAG_CALLOC, "tn:b"),
-	CALL_TAKES(TAG_REALLOC, "tbn:b"),
+	CALL_TAKES(TAG_RESIZE, "tbn"),
 	CALL_TAKES(TAG_FREE, "b"),
 	CALL_TAKES(TAG_OF, "b"),
 	CALL_TAKES(POLICY_CREATE, ":p"),
@@ -649,7 +648,7 @@ static void lent_is_held(const struct lane *l, const struct nest *n)
 		for (unsigned k = 0; k < POLICY_LIMITS; k++) {
 			held[k] += n->child[i].st ? n->child[i].limit[k] : 0;
 			if (g && k == STHREAD_LIMIT_CPU_NS)
-				held[k] += g->cpu == POLICY_NO_LIMIT ? 0 : g->cpu;
+				held[k] += g->cpu == POLICY_NO_LIMIT ? 0 : g->cpu - g->over;
 			else if (g && k == STHREAD_LIMIT_GATE_CALLS)
 				held[k] += g->calls == POLICY_NO_LIMIT ? 0 : g->calls;
 			else if (g)
@@ -658,9 +657,9 @@ static void lent_is_held(const struct lane *l, const struct nest *n)
 	}
 	for (unsigned k = 0; k < POLICY_LIMITS; k++) {
 		CHECK_EQ(n->lent[k], held[k]);
-		CHECK_LE(n->lent[k], l->ctx.policy->limit[k]);
+		if (k != STHREAD_LIMIT_CPU_NS)
+			CHECK_LE(n->lent[k], l->ctx.policy->limit[k]);
 	}
-	CHECK_LE(n->lent[STHREAD_LIMIT_CPU_NS], l->cpu_limit);
 	CHECK_LE(n->lent[STHREAD_LIMIT_GATE_CALLS] + l->gate_calls, l->calls_limit);
 }
 

@@ -82,17 +82,18 @@ static long allocate(unsigned t, size_t size, bool zero)
 {
 	const uint64_t arg[5] = { (uint64_t)&tag[t], size };
 
-	if (inside)
-		return tag_serve(&ctx, zero ? HOSTCALL_TAG_CALLOC : HOSTCALL_TAG_ALLOC, arg);
+	if (inside) /* where who asks for zeros writes them */
+		return tag_serve(&ctx, HOSTCALL_TAG_ALLOC, arg);
 	return result_of(zero ? sthread_calloc(&tag[t], size, 1) : sthread_malloc(&tag[t], size));
 }
 
+/* From inside: the bytes that it has then, where it is. */
 static long resize(unsigned t, uint64_t at, size_t size)
 {
 	const uint64_t arg[5] = { (uint64_t)&tag[t], at, size };
 
 	if (inside)
-		return tag_serve(&ctx, HOSTCALL_TAG_REALLOC, arg);
+		return tag_serve(&ctx, HOSTCALL_TAG_RESIZE, arg);
 	return result_of(
 		sthread_realloc(&tag[t], (void *)at, size)); /* NOLINT(performance-no-int-to-ptr) */
 }
@@ -239,6 +240,8 @@ static void allocates(bool zero)
 		return;
 	}
 	place(b, (uint64_t)at, n, t);
+	if (zero && inside)
+		memset(b->at, 0, n);
 	if (zero)
 		memset(expected_at(b), 0, n);
 }
@@ -258,6 +261,11 @@ static void resizes(void)
 	to = resize(t, at, n);
 	if (refused(t) || !b || b->tag != t) {
 		CHECK_EQ(to, refused(t) ? -EPERM : -EINVAL);
+		return;
+	}
+	if (inside) {
+		place(b, at, n < (size_t)to ? n : (size_t)to, t);
+		CHECK_EQ(to, b->room);
 		return;
 	}
 	if (to < 0) {
