@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: MIT
 /*
- * fd_filesystem.c - file systems whose files are the kernel's own state, or somebody's memory: nothing there is
- * granted, opened or made.  World: host.
+ * fd_filesystem.c - file systems whose files are the kernel's own state, or somebody's memory, or devices: nothing there
+ * is granted, opened or made.  World: host.
  */
 #include "sthread/fdtab.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
+
+#define TMPFS_TYPE 0x01021994
+#define RAMFS_TYPE 0x858458f6
 
 static bool kernel_filesystem(const struct statfs *fs)
 {
@@ -60,4 +70,82 @@ int fd_check_filesystem(int fd)
 	if (fstatfs(fd, &fs) < 0)
 		return -errno;
 	return kernel_filesystem(&fs) ? -EACCES : 0;
+}
+
+/* ---- devtmpfs ---- */
+
+/*
+ * A devtmpfs cannot be told from a tmpfs by statfs(), but by its device number.  There is one, for
+ * as long as the kernel runs: so its number, once seen in the table of mounts, is known for ever,
+ * and so is that another number is not it.
+ */
+static atomic_ullong devtmpfs_dev;      /* 0: not seen yet */
+static atomic_ullong plain_dev[4];      /* seen to be something else */
+static atomic_uint plain_next;
+
+static bool is_plain(dev_t dev)
+{
+	for (unsigned i = 0; i < sizeof(plain_dev) / sizeof(plain_dev[0]); i++)
+		if (atomic_load(&plain_dev[i]) == dev)
+			return true;
+	return false;
+}
+
+/* Looks for the devtmpfs; true: `dev` is there and is something else. */
+static bool read_mounts(dev_t dev)
+{
+	char name[FD_PROC_NAME], *line = NULL;
+	int at = fd_proc_name(name, "mountinfo", -1);
+	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
+	bool plain = false;
+	unsigned maj, min;
+	size_t cap = 0;
+
+	if (!f) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while (getline(&line, &cap, f) >= 0) {
+		const char *type = strstr(line, " - ");
+
+		if (!type || sscanf(line, "%*u %*u %u:%u ", &maj, &min) != 2)
+			continue;
+		if (!strncmp(type + 3, "devtmpfs ", 9))
+			atomic_store(&devtmpfs_dev, makedev(maj, min));
+		else if (makedev(maj, min) == dev)
+			plain = true;
+	}
+	free(line);
+	fclose(f);
+	return plain;
+}
+
+void fd_find_devtmpfs(void)
+{
+	if (!atomic_load(&devtmpfs_dev))
+		read_mounts(0);
+}
+
+/*
+ * openat2() with RESOLVE_NO_XDEV never leaves the mount, so asking once, at the grant, is enough.
+ * What the table does not show (it may be that of a chroot(), or not there) might be it.
+ */
+bool fd_on_devtmpfs(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+		return true;
+	if ((uint32_t)fs.f_type != TMPFS_TYPE && (uint32_t)fs.f_type != RAMFS_TYPE)
+		return false;
+	if (!atomic_load(&devtmpfs_dev) && !is_plain(st.st_dev)) {
+		if (!read_mounts(st.st_dev) && !atomic_load(&devtmpfs_dev))
+			return true;
+		if (st.st_dev != atomic_load(&devtmpfs_dev))
+			atomic_store(&plain_dev[atomic_fetch_add(&plain_next, 1) % 4], st.st_dev);
+	}
+	return st.st_dev == atomic_load(&devtmpfs_dev);
 }

@@ -22,8 +22,6 @@
 #define FD_OBJECT_BASE 512
 
 #define PROC_TYPE	0x00009fa0
-#define TMPFS_TYPE	0x01021994
-#define RAMFS_TYPE	0x858458f6
 #define ANON_INODE_TYPE 0x09041934
 
 static atomic_uint live;
@@ -33,10 +31,29 @@ unsigned fd_objects(void)
 	return atomic_load(&live);
 }
 
+/* As the kernel knows it: no server is asked, that may not answer. */
+static int identify(int fd, struct stat *out)
+{
+	return fstatat(fd, "", out, AT_EMPTY_PATH | AT_STATX_DONT_SYNC);
+}
+
+static bool is_still(int fd, uint64_t dev, uint64_t ino)
+{
+	struct stat st;
+
+	return !identify(fd, &st) && st.st_dev == dev && st.st_ino == ino;
+}
+
 /* ---- /proc ---- */
 
 /* As it was at the start, so that a later chroot() or a mount over /proc changes nothing. */
 static int proc_fd = -1;
+static struct stat proc_is;
+
+static bool has_proc(void)
+{
+	return proc_fd >= 0 && is_still(proc_fd, proc_is.st_dev, proc_is.st_ino);
+}
 
 int fd_proc_init(void)
 {
@@ -48,7 +65,7 @@ int fd_proc_init(void)
 	fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_TYPE) {
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_TYPE || identify(fd, &proc_is)) {
 		close(fd);
 		return -ENOENT;
 	}
@@ -61,20 +78,21 @@ int fd_proc_init(void)
 
 void fd_proc_fini(void)
 {
-	if (proc_fd >= 0)
+	if (has_proc())
 		close(proc_fd);
 	proc_fd = -1;
 }
 
 int fd_proc_name(char name[FD_PROC_NAME], const char *of, int fd)
 {
-	const char *root = proc_fd >= 0 ? "" : "/proc/";
+	bool has = has_proc();
+	const char *root = has ? "" : "/proc/";
 
 	if (fd >= 0)
 		snprintf(name, FD_PROC_NAME, "%sthread-self/%s/%d", root, of, fd);
 	else
 		snprintf(name, FD_PROC_NAME, "%sthread-self/%s", root, of);
-	return proc_fd >= 0 ? proc_fd : AT_FDCWD;
+	return has ? proc_fd : AT_FDCWD;
 }
 
 /* ---- what may be granted ---- */
@@ -171,16 +189,20 @@ static _Atomic uint64_t files;
 static int object_new(int host, enum fd_kind kind, struct fd_object **out)
 {
 	struct fd_object *o = malloc(sizeof(*o));
+	struct stat st = { 0 };
 
 	if (!o) {
 		close(host);
 		return -ENOMEM;
 	}
+	(void)!identify(host, &st); /* a failure leaves it what nothing is */
 	atomic_init(&o->refs, 1);
 	o->host = host;
 	o->kind = kind;
 	o->barred = o->own = o->bound = false;
 	o->file = atomic_fetch_add(&files, 1) + 1;
+	o->dev = st.st_dev;
+	o->ino = st.st_ino;
 	atomic_fetch_add(&live, 1);
 	*out = o;
 	return 0;
@@ -236,7 +258,7 @@ int fd_object_again(const struct fd_object *o, struct fd_object **out)
 
 static int hold_one(void)
 {
-	if (proc_fd >= 0)
+	if (has_proc())
 		return fcntl(proc_fd, F_DUPFD_CLOEXEC, 0);
 	return open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
@@ -263,83 +285,7 @@ void fd_hold_no_more(struct fd_held *h)
 		close(h->fd[--h->n]);
 }
 
-/* ---- devtmpfs ---- */
-
-/*
- * A devtmpfs cannot be told from a tmpfs by statfs(), but by its device number.  There is one, for
- * as long as the kernel runs: so its number, once seen in the table of mounts, is known for ever,
- * and so is that another number is not it.
- */
-static atomic_ullong devtmpfs_dev;      /* 0: not seen yet */
-static atomic_ullong plain_dev[4];      /* seen to be something else */
-static atomic_uint plain_next;
-
-static bool is_plain(dev_t dev)
-{
-	for (unsigned i = 0; i < sizeof(plain_dev) / sizeof(plain_dev[0]); i++)
-		if (atomic_load(&plain_dev[i]) == dev)
-			return true;
-	return false;
-}
-
-/* Looks for the devtmpfs; true: `dev` is there and is something else. */
-static bool read_mounts(dev_t dev)
-{
-	char name[FD_PROC_NAME], *line = NULL;
-	int at = fd_proc_name(name, "mountinfo", -1);
-	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
-	bool plain = false;
-	unsigned maj, min;
-	size_t cap = 0;
-
-	if (!f) {
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	while (getline(&line, &cap, f) >= 0) {
-		const char *type = strstr(line, " - ");
-
-		if (!type || sscanf(line, "%*u %*u %u:%u ", &maj, &min) != 2)
-			continue;
-		if (!strncmp(type + 3, "devtmpfs ", 9))
-			atomic_store(&devtmpfs_dev, makedev(maj, min));
-		else if (makedev(maj, min) == dev)
-			plain = true;
-	}
-	free(line);
-	fclose(f);
-	return plain;
-}
-
-void fd_find_devtmpfs(void)
-{
-	if (!atomic_load(&devtmpfs_dev))
-		read_mounts(0);
-}
-
-/*
- * openat2() with RESOLVE_NO_XDEV never leaves the mount, so asking once, at the grant, is enough.
- * What the table does not show (it may be that of a chroot(), or not there) might be it.
- */
-static bool on_devtmpfs(int fd)
-{
-	struct statfs fs;
-	struct stat st;
-
-	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
-		return true;
-	if ((uint32_t)fs.f_type != TMPFS_TYPE && (uint32_t)fs.f_type != RAMFS_TYPE)
-		return false;
-	if (!atomic_load(&devtmpfs_dev) && !is_plain(st.st_dev)) {
-		if (!read_mounts(st.st_dev) && !atomic_load(&devtmpfs_dev))
-			return true;
-		if (st.st_dev != atomic_load(&devtmpfs_dev))
-			atomic_store(&plain_dev[atomic_fetch_add(&plain_next, 1) % 4], st.st_dev);
-	}
-	return st.st_dev == atomic_load(&devtmpfs_dev);
-}
+/* ---- directories, and references ---- */
 
 int fd_object_dir(int dirfd, struct fd_object **out)
 {
@@ -363,8 +309,13 @@ int fd_object_dir(int dirfd, struct fd_object **out)
 		return d;
 	r = object_new(d, FD_DIRECTORY, out);
 	if (r == 0)
-		(*out)->barred = on_devtmpfs(d);
+		(*out)->barred = fd_on_devtmpfs(d);
 	return r;
+}
+
+bool fd_object_intact(const struct fd_object *o)
+{
+	return is_still(o->host, o->dev, o->ino);
 }
 
 struct fd_object *fd_object_get(struct fd_object *o)
@@ -385,7 +336,8 @@ void fd_object_put(struct fd_object *o)
 	if (before > 1)
 		return;
 	cancel = cancel_hold();
-	close(o->host);
+	if (fd_object_intact(o))
+		close(o->host);
 	cancel_release(cancel);
 	free(o);
 	atomic_fetch_sub(&live, 1);

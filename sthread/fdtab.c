@@ -71,10 +71,11 @@ int fdtab_load(struct fdtab *t, const struct fd_entry *entry, unsigned n, unsign
 	if (r)
 		return r;
 	for (unsigned i = 0; i < n; i++) {
-		t->entry[i] = entry[i];
+		if (!fd_object_intact(entry[i].obj))
+			continue;
+		t->entry[t->n++] = entry[i];
 		fd_object_get(entry[i].obj);
 	}
-	t->n = n;
 	return 0;
 }
 

@@ -45,6 +45,7 @@ struct fd_object {
 	bool own;       /* made inside: the master does not know it */
 	bool bound;     /* socket: bound inside, to an address of the policy */
 	uint64_t file;  /* the same for duplicates that were made inside, unique among others; not 0 */
+	uint64_t dev, ino; /* what `host` was when it was made */
 };
 
 /*
@@ -76,8 +77,13 @@ struct fd_held {
 int fd_hold_low(struct fd_held *h);
 void fd_hold_no_more(struct fd_held *h);
 
+/*
+ * Is it what it was?  The program can have closed the library's number, as by closefrom(), and have something else
+ * there now: that is not used, and not closed either.  (Files without a name are all one to the kernel.)
+ */
+bool fd_object_intact(const struct fd_object *o);
 struct fd_object *fd_object_get(struct fd_object *o);
-void fd_object_put(struct fd_object *o); /* NULL is fine; the last one closes */
+void fd_object_put(struct fd_object *o); /* NULL is fine; the last one closes what is intact */
 /* Objects alive in this process: what tests count. */
 unsigned fd_objects(void);
 
@@ -93,6 +99,8 @@ void fd_find_devtmpfs(void);
  * -errno of statfs().
  */
 int fd_check_filesystem(int fd);
+/* The same of a directory on a devtmpfs, or on what may be one. */
+bool fd_on_devtmpfs(int fd);
 #define FD_PROC_NAME 64
 /*
  * Name of /proc/thread-self/<of>/<fd>, or with fd < 0 /proc/thread-self/<of>, beneath the directory
@@ -123,8 +131,9 @@ struct fdtab {
 
 /* A zeroed struct fdtab is an empty one. */
 /*
- * Makes the table hold exactly these entries (sorted by number, references taken), whatever it
- * held.  Memory of an earlier run is used again.  -ENOMEM: the table is empty.
+ * Makes the table hold exactly those of these entries (sorted by number, references taken) whose
+ * objects are intact, whatever it held.  Memory of an earlier run is used again.  -ENOMEM: the
+ * table is empty.
  */
 int fdtab_load(struct fdtab *t, const struct fd_entry *entry, unsigned n, unsigned limit);
 /* Drops all entries; keeps the memory. */

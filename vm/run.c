@@ -75,8 +75,22 @@ static bool in_monitor(uint64_t rip)
 	return rip >= MON_BASE;
 }
 
+/* What the calling thread's signals were before they were held up. */
+struct mask {
+	bool held;
+	sigset_t old;
+};
+
+static void hold_signals(struct mask *m)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	m->held = m->held || !pthread_sigmask(SIG_SETMASK, &all, &m->old);
+}
+
 /* KVM_RUN until the guest is where the host may take over. */
-static enum left enter(struct dune_vcpu *c)
+static enum left enter_masked(struct dune_vcpu *c, struct mask *mask)
 {
 	const struct mon_header *h = c->vm->mon.header;
 	struct dune_frame now;
@@ -105,8 +119,12 @@ static enum left enter(struct dune_vcpu *c)
 			    arch_in_ring0(c->run))
 				return LEFT_RESTORE;
 		}
-		/* mon->kick makes the monitor leave before ring 3; a stub leaves anyway. */
+		/*
+		 * mon->kick makes the monitor leave before ring 3; a stub leaves anyway.  A timer of the
+		 * program's may be faster than an entry takes, and would never let it.
+		 */
 		atomic_store(&c->mon->kick, 1);
+		hold_signals(mask);
 	}
 	arch_regs_get(c->run, &now);
 	if (c->run->exit_reason == KVM_EXIT_EXCEPTION && !in_monitor(now.rip) &&
@@ -116,6 +134,16 @@ static enum left enter(struct dune_vcpu *c)
 	    !in_monitor(now.rip))
 		return LEFT_LOST;
 	return c->mon->exit == MON_EXIT_NONE ? LEFT_TRAP : LEFT_MONITOR;
+}
+
+static enum left enter(struct dune_vcpu *c)
+{
+	struct mask mask = { .held = false };
+	enum left how = enter_masked(c, &mask);
+
+	if (mask.held)
+		pthread_sigmask(SIG_SETMASK, &mask.old, NULL);
+	return how;
 }
 
 int vcpu_apply(struct dune_vcpu *c)

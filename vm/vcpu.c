@@ -35,7 +35,7 @@ int vcpu_new(struct dune_vm *vm, struct dune_vcpu **out)
 		goto no_fd;
 	c->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)c->id);
 	if (c->fd < 0) {
-		err = errno == EINVAL ? -EAGAIN : -errno;
+		err = errno == EINVAL ? -EAGAIN : vm_error(vm, errno);
 		goto no_fd;
 	}
 	/* The number is taken for as long as the VM lives, whatever happens from here on. */
@@ -81,9 +81,11 @@ no_fd:
 
 void vcpu_close(struct dune_vcpu *c)
 {
+	struct kvm_mp_state any;
+
 	if (c->run != MAP_FAILED)
 		munmap(c->run, c->vm->run_size);
-	close(c->fd);
+	vm_close(c->fd, KVM_GET_MP_STATE, &any);
 	free(c);
 }
 

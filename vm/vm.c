@@ -216,6 +216,25 @@ int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)
 	return 0;
 }
 
+static bool is_kvms(int err)
+{
+	return err != EBADF && err != ENOTTY;
+}
+
+int vm_error(struct dune_vm *vm, int err)
+{
+	if (is_kvms(err))
+		return -err;
+	atomic_store(&vm->broken, true);
+	return -EIO;
+}
+
+void vm_close(int fd, unsigned long request, void *arg)
+{
+	if (fd >= 0 && (ioctl(fd, request, arg) >= 0 || is_kvms(errno)))
+		close(fd);
+}
+
 /* Host memory and descriptors; the guest's memory is not touched. */
 static void release(struct dune_vm *vm)
 {
@@ -229,10 +248,8 @@ static void release(struct dune_vm *vm)
 		next = c->next;
 		vcpu_close(c);
 	}
-	if (vm->vm_fd >= 0)
-		close(vm->vm_fd);
-	if (vm->kvm_fd >= 0)
-		close(vm->kvm_fd);
+	vm_close(vm->vm_fd, KVM_CHECK_EXTENSION, NULL);
+	vm_close(vm->kvm_fd, KVM_CHECK_EXTENSION, NULL);
 	arena_fini(vm);
 	free(vm->slots);
 	free(vm->cpuid);
