@@ -9,7 +9,7 @@
 #include "tests/st_nested.h"
 
 struct board {
-	_Atomic uint64_t inside, most, burnt;
+	_Atomic uint64_t inside, most, burnt, counted;
 	_Atomic(struct sthread_gate *) gate;
 };
 
@@ -292,18 +292,18 @@ static void exhausted(void)
 
 /* ---- gate calls: those that a gate may make are its maker's, and what it made does not come back ---- */
 
-static ssize_t beats(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
+static ssize_t counts(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	(void)in, (void)in_len, (void)out, (void)out_cap;
-	((struct board *)trusted)->beats++;
+	((struct board *)trusted)->counted++;
 	return 0;
 }
 
 static ssize_t asks_twice(void *trusted, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	(void)trusted, (void)in, (void)in_len, (void)out, (void)out_cap;
-	CHECK_EQ(gate_ask("beats", NULL, 0, NULL, 0), 0);
-	return gate_ask("beats", NULL, 0, NULL, 0);
+	CHECK_EQ(gate_ask("counts", NULL, 0, NULL, 0), 0);
+	return gate_ask("counts", NULL, 0, NULL, 0);
 }
 
 /* Ten are spent at the end. */
@@ -312,7 +312,7 @@ ST_FN(calls_by_gates)
 	struct sthread_gate *master, *g;
 	struct sthread_policy *p;
 
-	CHECK_OK(sthread_gate_find(&master, "beats"));
+	CHECK_OK(sthread_gate_find(&master, "counts"));
 	p = of_gate(arg, master);
 	CHECK_ERR(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, UINT64_MAX), -EPERM);
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_GATE_CALLS, 4));
@@ -334,7 +334,7 @@ ST_FN(calls_by_gates)
 
 static void calls_are_parted(void)
 {
-	struct sthread_gate *g = GATE(.name = "beats", .fn = beats, .trusted = board, .native = true);
+	struct sthread_gate *g = GATE(.name = "counts", .fn = counts, .trusted = board, .native = true);
 	struct sthread_result r;
 
 	for (uint64_t most = 10; most <= 11; most++) {
@@ -342,13 +342,13 @@ static void calls_are_parted(void)
 
 		CHECK_OK(sthread_policy_gate(p, g));
 		st_limit(p, STHREAD_LIMIT_GATE_CALLS, most);
-		board->beats = 0;
+		board->counted = 0;
 		r = st_call(p, calls_by_gates, board);
 		if (most == 10)
 			ST_LIMIT(&r, STHREAD_LIMIT_GATE_CALLS);
 		else
 			ST_RETURNED(&r, NULL);
-		CHECK_EQ(board->beats, most - 4);
+		CHECK_EQ(board->counted, most - 4);
 		sthread_policy_destroy(p);
 	}
 	sthread_gate_destroy(g);
