@@ -8,6 +8,7 @@
  * unchanged, until the monitor leaves.
  */
 #include <errno.h>
+#include <signal.h>
 #include <linux/kvm.h>
 #include <stddef.h>
 #include <stdlib.h>
