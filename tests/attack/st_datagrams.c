@@ -43,14 +43,19 @@ static int opens(const struct world *w)
 	return fd;
 }
 
-/* They answer. */
-static void asks(const struct world *w, int fd)
+static void awaits(int fd)
 {
 	struct pollfd p = { fd, POLLIN, 0 };
 
-	CHECK_EQ(sendto(fd, "?", 1, 0, &w->at.any, w->len), 1);
 	CHECK_EQ(poll(&p, 1, 5000), 1);
 	CHECK_EQ(p.revents, POLLIN);
+}
+
+/* They answer, one after the other. */
+static void asks(const struct world *w, int fd)
+{
+	CHECK_EQ(sendto(fd, "?", 1, 0, &w->at.any, w->len), 1);
+	awaits(fd);
 }
 
 /* One more, by this call; its text.  "": there is none. */
@@ -140,6 +145,7 @@ ST_FN(hears_two)
 
 	asks(w, fd);
 	CHECK_STR(hears(fd, RECVFROM), "twin");
+	awaits(fd);
 	CHECK_STR(hears(fd, READ), "friend");
 	CHECK_STR(hears(fd, READ), "");
 	return NULL;
@@ -153,8 +159,10 @@ ST_FN(hears_everybody)
 	CHECK_EQ(bind(fd, &w->bind_at.any, w->len), 0);
 	asks(w, fd);
 	CHECK_STR(hears(fd, READ), "stranger");
+	awaits(fd);
 	if (w->twin >= 0)
 		CHECK_STR(hears(fd, RECVFROM), "twin");
+	awaits(fd);
 	CHECK_STR(hears(fd, READ), "friend");
 	CHECK_STR(hears(fd, READ), "");
 	return NULL;
