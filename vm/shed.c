@@ -6,30 +6,49 @@
  * tables that were copied to be changed, and changed back, say what the source's say.  The space is the same without
  * them: what is left is what differs from its source, whatever it was used for before.
  */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
 #include "vm/vm.h"
 
+/* Has the source nothing there?  Then it is memory of a demand region. */
+static bool is_demand(struct dune_space *s, dune_gva_t at)
+{
+	struct dune_leaf below;
+
+	return pt_lookup(&s->source->pt, at, &below) == -ENOENT;
+}
+
 /* Would it be the same again, and does nobody else refer to it? */
 static bool is_spare(struct dune_space *s, const struct dune_private *p)
 {
 	const struct arena *a = &s->vm->arena;
-	struct dune_leaf leaf, below;
+	struct dune_leaf leaf;
 
 	if (pt_lookup(&s->pt, p->at, &leaf) || leaf.page.v != p->page.v ||
 	    __atomic_load_n(&a->pages[p->page.v / DUNE_PAGE_SIZE].refs, __ATOMIC_RELAXED) != 1)
 		return false;
 	/* The rights of a copy are its own; those of a page of a demand region are the region's. */
-	if (leaf.prot != (DUNE_READ | DUNE_WRITE | DUNE_OWNED) &&
-	    pt_lookup(&s->source->pt, p->at, &below) != -ENOENT)
+	if (leaf.prot != (DUNE_READ | DUNE_WRITE | DUNE_OWNED) && !is_demand(s, p->at))
 		return false;
 	return !memcmp(arena_host(a, p->page), slot_host(s->vm, p->from), DUNE_PAGE_SIZE);
 }
 
+/* One page, or several of demand regions: a table of which nothing remains is one edit. */
+static void give_back(struct dune_space *s, dune_gva_t at, size_t len)
+{
+	int err = len > DUNE_PAGE_SIZE ? pt_unmap(&s->pt, at, len) :
+		  len		       ? pt_restore(&s->pt, at, &s->source->pt) :
+					 0;
+
+	assert(!err); /* these pages' tables are the space's own: that takes none */
+}
+
 int dune_space_shed(struct dune_space *s, size_t keep)
 {
-	size_t kept = 0;
+	dune_gva_t from = { 0 }; /* a run of pages that go */
+	size_t kept = 0, len = 0;
 	int err = 0;
 
 	pthread_mutex_lock(&s->lock);
@@ -37,16 +56,23 @@ int dune_space_shed(struct dune_space *s, size_t keep)
 		err = -EBUSY;
 	else if (!s->source)
 		err = -EINVAL;
-	for (size_t i = 0; i < s->nprivate && !err; i++) {
-		const struct dune_private *p = &s->private[i];
-
-		/* Its table is the space's own: that takes none. */
-		if (i >= keep && is_spare(s, p) && !pt_restore(&s->pt, p->at, &s->source->pt))
-			continue;
-		s->private[kept++] = *p;
-	}
 	if (err)
 		goto out;
+	for (size_t i = 0; i < s->nprivate; i++) {
+		const struct dune_private *p = &s->private[i];
+
+		if (i < keep || !is_spare(s, p)) {
+			s->private[kept++] = *p;
+			continue;
+		}
+		if (!len || p->at.v != from.v + len || !is_demand(s, p->at) || !is_demand(s, from)) {
+			give_back(s, from, len);
+			from = p->at;
+			len = 0;
+		}
+		len += DUNE_PAGE_SIZE;
+	}
+	give_back(s, from, len);
 	s->nprivate = kept;
 	s->mon->around_low = s->mon->around_high = 0;
 	s->mon->around = 0;
