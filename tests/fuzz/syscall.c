@@ -34,6 +34,7 @@ static const struct policy *all_calls; /* what the policy is before descriptors 
 static struct sockaddr_un name = { .sun_family = AF_UNIX };
 static struct sockaddr_in net = { .sin_family = AF_INET };
 static int lowest[2];
+static struct rlimit files;
 
 static void interrupted(int sig)
 {
@@ -56,11 +57,10 @@ static void interrupt_waits(void)
 
 static void prepare(void)
 {
-	const struct rlimit small = { 1 << 20, 1 << 20 };
 	char dir[] = "/tmp/fuzz-syscall.XXXXXX";
 
 	CHECK(mkdtemp(dir));
-	CHECK_OK(setrlimit(RLIMIT_FSIZE, &small));
+	CHECK_OK(getrlimit(RLIMIT_FSIZE, &files));
 	fd[5] = open(dir, O_RDONLY | O_DIRECTORY);
 	fd[6] = open(".", O_RDONLY | O_DIRECTORY);
 	CHECK_OK(rmdir(dir));
@@ -89,6 +89,14 @@ static void find_lowest(int out[2])
 	}
 }
 
+/* libFuzzer writes larger files than an input may. */
+static void limit_files(bool small)
+{
+	const struct rlimit l = { small ? 1 << 20 : files.rlim_cur, files.rlim_max };
+
+	CHECK_OK(setrlimit(RLIMIT_FSIZE, &l));
+}
+
 /* Each input finds its descriptors as new. */
 static void begin(void)
 {
@@ -107,12 +115,14 @@ static void begin(void)
 	memcpy(fake_host(PATHS), paths, sizeof(paths));
 	fake_begin(policy);
 	atomic_store(&fake_stop, true);
+	limit_files(true);
 }
 
 static void end(void)
 {
 	int now[2];
 
+	limit_files(false);
 	fake_end();
 	policy_restore(policy, policy_get(all_calls));
 	for (int i = 0; i < FILES; i++)
