@@ -42,14 +42,16 @@ uint64_t nest_lent(struct lane *l, enum sthread_limit limit)
 {
 	const struct nest *n = atomic_load(&l->nest);
 
-	return n ? n->lent[limit] : 0;
+	if (!n)
+		return 0;
+	return n->lent[limit] + (limit == STHREAD_LIMIT_MEMORY ? n->kept : 0);
 }
 
-static uint64_t used(struct lane *l, enum sthread_limit limit)
+static uint64_t used(struct lane *l, const struct nest *n, enum sthread_limit limit)
 {
 	switch (limit) {
 	case STHREAD_LIMIT_MEMORY:
-		return dune_space_pages(l->space) * DUNE_PAGE_SIZE;
+		return dune_space_pages(l->space) * DUNE_PAGE_SIZE + n->kept;
 	case STHREAD_LIMIT_FDS:
 		return l->ctx.fds.n;
 	case STHREAD_LIMIT_CPU_NS:
@@ -76,7 +78,7 @@ static void settle(struct lane *l, const struct nest *n)
 	uint64_t cpu = n->lent[STHREAD_LIMIT_CPU_NS], left;
 
 	if (limit[STHREAD_LIMIT_MEMORY] != POLICY_NO_LIMIT) {
-		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY]) /
+		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY] - n->kept) /
 		       DUNE_PAGE_SIZE;
 		dune_space_limit(l->space, left ? left : 1);
 	}
@@ -97,7 +99,7 @@ static int lend(struct lane *l, struct nest *n, const struct policy *value,
 
 		if (whole(l, k) == POLICY_NO_LIMIT)
 			continue;
-		if (__builtin_add_overflow(used(l, k) + n->lent[k], value->limit[k], &sum) ||
+		if (__builtin_add_overflow(used(l, n, k) + n->lent[k], value->limit[k], &sum) ||
 		    sum > whole(l, k))
 			return -EDQUOT;
 		lent[k] = value->limit[k];
@@ -129,6 +131,27 @@ void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_L
 			n->lent[k] += (spent ? spent[k] : 0) - lent[k];
 	settle(l, n);
 	atomic_fetch_sub(&l->root->descendants, 1);
+}
+
+int nest_keep(struct lane *l, struct nest *n, size_t before, size_t now)
+{
+	uint64_t left = l->ctx.policy->limit[STHREAD_LIMIT_MEMORY];
+	uint64_t taken = used(l, n, STHREAD_LIMIT_MEMORY) + n->lent[STHREAD_LIMIT_MEMORY];
+
+	if (left != POLICY_NO_LIMIT && now > before &&
+	    (taken > left || now - before > left - taken))
+		return -ENOMEM;
+	if (now != before) {
+		n->kept += now - before;
+		settle(l, n);
+	}
+	return 0;
+}
+
+void nest_unkeep(struct lane *l, struct nest *n, size_t size)
+{
+	n->kept -= size;
+	settle(l, n);
 }
 
 /* ---- children ---- */

@@ -114,6 +114,60 @@ static void time_is_parted(void)
 	sthread_policy_destroy(p);
 }
 
+/* ---- what the host keeps for it is its memory ---- */
+
+#define GRANTS 200
+
+/* Policies of some 10 KiB each, all that there may be.  How many it can have, of which the last is not complete. */
+ST_FN(keeps_policies)
+{
+	struct sthread_policy *p[STHREAD_NEST_POLICIES];
+	unsigned n, i = 0;
+	int err = 0;
+
+	for (n = 0; n < STHREAD_NEST_POLICIES && !err; n++) {
+		err = sthread_policy_create(&p[n]);
+		if (err)
+			break;
+		for (i = 0; i < GRANTS && !err; i++)
+			err = sthread_policy_memory(p[n], (char *)arg + i * 8192, 4096, STHREAD_READ);
+	}
+	if (!err)
+		return (void *)(uintptr_t)n;
+	CHECK_ERR(err, -ENOMEM);
+	CHECK_GE(n, 2);
+	/* It has as much again as it gives up, and no more. */
+	sthread_policy_destroy(p[0]);
+	p[0] = fresh();
+	for (i = 0; i < GRANTS; i++)
+		CHECK_OK(sthread_policy_memory(p[0], (char *)arg + i * 8192, 4096, STHREAD_READ));
+	for (i = 0; (p[1] = NULL, !(err = sthread_policy_create(&p[1]))) && i < 64; i++)
+		;
+	CHECK_ERR(err, -ENOMEM);
+	return (void *)(uintptr_t)n;
+}
+
+static void policies(void)
+{
+	struct sthread_policy *p = st_policy();
+	struct sthread_result r;
+	void *pages;
+
+	CHECK_OK(sthread_map(GRANTS * 8192, &pages));
+	CHECK_OK(sthread_policy_memory(p, pages, GRANTS * 8192, STHREAD_READ));
+	for (int i = 0; i < 2; i++) {
+		st_limit(p, STHREAD_LIMIT_MEMORY, 640 << 10);
+		r = st_both[i](p, keeps_policies, pages);
+		ST_END(&r, STHREAD_RETURNED);
+		CHECK_LT((uint64_t)r.value, 60); /* of 640 KiB, 10.5 each */
+		st_limit(p, STHREAD_LIMIT_MEMORY, 4 << 20);
+		r = st_both[i](p, keeps_policies, pages);
+		ST_RETURNED(&r, STHREAD_NEST_POLICIES);
+	}
+	sthread_policy_destroy(p);
+	CHECK_OK(sthread_unmap(pages));
+}
+
 /* ---- exhaustion ---- */
 
 ST_FN(makes_many)
@@ -180,6 +234,7 @@ int main(void)
 	st_init();
 	limits();
 	time_is_parted();
+	policies();
 	exhausted();
 	st_others_live();
 	sthread_fini();
