@@ -89,7 +89,7 @@ enum sthread_action {
 };
 
 enum sthread_limit {
-	STHREAD_LIMIT_MEMORY,   /* bytes of private memory that is not as it began, page tables included.  Default 64 MiB */
+	STHREAD_LIMIT_MEMORY,   /* bytes of private memory that is not as it began, page tables and policies included.  Default 64 MiB */
 	STHREAD_LIMIT_WALL_NS,  /* nanoseconds from start.  Default none */
 	STHREAD_LIMIT_FDS,      /* descriptors open at once; one more is EMFILE inside.  Default 64 */
 	STHREAD_LIMIT_CPU_NS,   /* nanoseconds of CPU time, in the guest and in the host for it.  Default none */

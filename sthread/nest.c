@@ -42,14 +42,16 @@ uint64_t nest_lent(struct lane *l, enum sthread_limit limit)
 {
 	const struct nest *n = atomic_load(&l->nest);
 
-	return n ? n->lent[limit] : 0;
+	if (!n)
+		return 0;
+	return n->lent[limit] + (limit == STHREAD_LIMIT_MEMORY ? n->kept : 0);
 }
 
-static uint64_t used(struct lane *l, enum sthread_limit limit)
+static uint64_t used(struct lane *l, const struct nest *n, enum sthread_limit limit)
 {
 	switch (limit) {
 	case STHREAD_LIMIT_MEMORY:
-		return dune_space_pages(l->space) * DUNE_PAGE_SIZE;
+		return dune_space_pages(l->space) * DUNE_PAGE_SIZE + n->kept;
 	case STHREAD_LIMIT_FDS:
 		return l->ctx.fds.n;
 	case STHREAD_LIMIT_CPU_NS:
@@ -76,7 +78,7 @@ static void settle(struct lane *l, const struct nest *n)
 	uint64_t cpu = n->lent[STHREAD_LIMIT_CPU_NS], left;
 
 	if (limit[STHREAD_LIMIT_MEMORY] != POLICY_NO_LIMIT) {
-		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY]) /
+		left = (limit[STHREAD_LIMIT_MEMORY] - n->lent[STHREAD_LIMIT_MEMORY] - n->kept) /
 		       DUNE_PAGE_SIZE;
 		dune_space_limit(l->space, left ? left : 1);
 	}
@@ -91,7 +93,14 @@ static bool too_much(struct lane *l, const struct nest *n, enum sthread_limit k,
 {
 	uint64_t sum;
 
-	return __builtin_add_overflow(used(l, k) + n->lent[k], more, &sum) || sum > whole(l, k);
+	return __builtin_add_overflow(used(l, n, k) + n->lent[k], more, &sum) || sum > whole(l, k);
+}
+
+/* Also without pages that it does not need. */
+static bool lacks(struct lane *l, const struct nest *n, enum sthread_limit k, uint64_t more)
+{
+	return too_much(l, n, k, more) &&
+	       (k != STHREAD_LIMIT_MEMORY || dune_space_shed(l->space, CKPT_SEEDS) || too_much(l, n, k, more));
 }
 
 static int lend(struct lane *l, struct nest *n, const struct policy *value,
@@ -103,10 +112,7 @@ static int lend(struct lane *l, struct nest *n, const struct policy *value,
 
 		if (whole(l, k) == POLICY_NO_LIMIT)
 			continue;
-		/* Pages that it does not need are not what is in the way. */
-		if (too_much(l, n, k, value->limit[k]) &&
-		    (k != STHREAD_LIMIT_MEMORY || dune_space_shed(l->space, CKPT_SEEDS) ||
-		     too_much(l, n, k, value->limit[k])))
+		if (lacks(l, n, k, value->limit[k]))
 			return -EDQUOT;
 		lent[k] = value->limit[k];
 	}
@@ -137,6 +143,24 @@ void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_L
 			n->lent[k] += (spent ? spent[k] : 0) - lent[k];
 	settle(l, n);
 	atomic_fetch_sub(&l->root->descendants, 1);
+}
+
+int nest_keep(struct lane *l, struct nest *n, size_t before, size_t now)
+{
+	if (now > before && whole(l, STHREAD_LIMIT_MEMORY) != POLICY_NO_LIMIT &&
+	    lacks(l, n, STHREAD_LIMIT_MEMORY, now - before))
+		return -ENOMEM;
+	if (now != before) {
+		n->kept += now - before;
+		settle(l, n);
+	}
+	return 0;
+}
+
+void nest_unkeep(struct lane *l, struct nest *n, size_t size)
+{
+	n->kept -= size;
+	settle(l, n);
 }
 
 /* ---- children ---- */

@@ -30,6 +30,7 @@
 struct nest_policy {
 	uint64_t handle; /* 0: the place is free */
 	struct sthread_policy *p;
+	size_t size; /* of its value: part of `kept` */
 	uint8_t ruled[POLICY_CALLS]; /* by index: arguments with rules of its own, not its maker's */
 };
 
@@ -54,6 +55,7 @@ struct nest {
 	struct nest_child child[STHREAD_NEST_LIVE];
 	struct nest_gate gate[STHREAD_NEST_LIVE];
 	uint64_t lent[POLICY_LIMITS]; /* to children and gates: what their creator has not */
+	uint64_t kept; /* bytes of its policies, which are its memory, too */
 };
 
 /* ---- nest.c ---- */
@@ -75,6 +77,9 @@ int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
 /* spent: what of it does not come back; NULL: nothing. */
 void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_LIMITS],
 		    const uint64_t *spent);
+/* The run's policies take up other memory than before.  -ENOMEM: that is more than is left of its own. */
+int nest_keep(struct lane *l, struct nest *n, size_t before, size_t now);
+void nest_unkeep(struct lane *l, struct nest *n, size_t size);
 /*
  * All children and gates are ended, and have ended.  spent: what of the limits they used up for
  * good.

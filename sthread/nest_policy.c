@@ -137,7 +137,10 @@ static long create(struct lane *l)
 			np = &n->policy[i];
 	if (!np)
 		return -EAGAIN;
-	err = new_policy(l, &np->p);
+	np->size = sizeof(struct policy);
+	err = nest_keep(l, n, 0, np->size);
+	if (!err && (err = new_policy(l, &np->p)))
+		nest_unkeep(l, n, np->size);
 	if (err)
 		return err;
 	memset(np->ruled, 0, sizeof(np->ruled));
@@ -145,8 +148,9 @@ static long create(struct lane *l)
 	return (long)np->handle;
 }
 
-static long destroy(struct nest_policy *np)
+static long destroy(struct lane *l, struct nest_policy *np)
 {
+	nest_unkeep(l, atomic_load(&l->nest), np->size);
 	sthread_policy_destroy(np->p);
 	np->p = NULL;
 	np->handle = 0;
@@ -350,6 +354,7 @@ long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 {
 	const struct policy *before, *after;
 	struct nest_policy *np;
+	size_t size;
 	int err;
 
 	if (nr == HOSTCALL_POLICY_CREATE)
@@ -360,19 +365,23 @@ long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 	if (!np)
 		return -EINVAL;
 	if (nr == HOSTCALL_POLICY_DESTROY)
-		return destroy(np);
+		return destroy(l, np);
 	/* Held, so that what changes is a copy. */
 	before = policy_copy(np->p);
 	err = edit(l, np, nr, arg);
 	after = policy_copy(np->p);
+	size = policy_size(after);
 	if (!err && !nest_covers(l, after))
 		err = -EPERM;
+	if (!err)
+		err = nest_keep(l, atomic_load(&l->nest), np->size, size);
 	policy_put(after);
 	if (err) {
 		policy_restore(np->p, before);
 		return err;
 	}
 	policy_put(before);
+	np->size = size;
 	if (nr == HOSTCALL_POLICY_SYSCALL_ARG)
 		np->ruled[sys_index(arg[1])] |= (uint8_t)(1U << arg[2]);
 	return 0;

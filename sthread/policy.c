@@ -105,6 +105,12 @@ void policy_put(const struct policy *p)
 	gates_free(unheld);
 }
 
+size_t policy_size(const struct policy *p)
+{
+	return sizeof(*p) + p->n * sizeof(*p->grant) + p->ngates * sizeof(struct sthread_gate *) +
+	       p->mem.n * sizeof(*p->mem.list);
+}
+
 static int clone_gates(struct policy *v, const struct policy *from)
 {
 	v->gate_cap = v->ngates;

@@ -77,6 +77,9 @@ int policy_within(const struct policy *p, const struct policy *of);
  */
 size_t policy_text(const struct policy *p, bool bare, char *buf, size_t len);
 
+/* Bytes that the value takes up, without what it refers to. */
+size_t policy_size(const struct policy *p);
+
 /* How much an action leaves to a compartment: a call that fails leaves more than one that kills. */
 unsigned policy_leaves(uint8_t action);
 

@@ -69,13 +69,13 @@ ST_FN(burns_by_others)
 	return (void *)n;
 }
 
-/* Of 400 ms each: what its own child used of it. */
+/* Of 400 ms each, times arg: what its own child used of it. */
 ST_FN(burns_by_child)
 {
 	struct sthread_policy *p = fresh();
 	struct sthread_result r;
 
-	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 300 * MS));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 300 * MS * (uintptr_t)arg));
 	CHECK_OK(sthread_call(p, burns, NULL, &r));
 	CHECK(r.end == STHREAD_OVER_LIMIT && r.limit == STHREAD_LIMIT_CPU_NS);
 	return arg;
@@ -88,7 +88,7 @@ ST_FN(burns_by_grandchildren)
 	uint64_t n = 0;
 	int err;
 
-	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 400 * MS));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 400 * MS * (uintptr_t)arg));
 	while (!(err = sthread_call(p, burns_by_child, arg, &r))) {
 		CHECK(r.end == STHREAD_RETURNED);
 		n++;
@@ -102,16 +102,70 @@ static void time_is_parted(void)
 	struct sthread_policy *p = st_policy();
 	struct sthread_result r;
 
-	st_limit(p, STHREAD_LIMIT_CPU_NS, 800 * MS);
+	st_limit(p, STHREAD_LIMIT_CPU_NS, 800 * MS * st_slow());
 	r = st_run(p, burns_by_others, NULL);
 	ST_END(&r, STHREAD_RETURNED);
-	CHECK_GE((uint64_t)r.value, 6);
+	CHECK_GE((uint64_t)r.value, 5); /* who is stopped late has used more */
 	CHECK_LE((uint64_t)r.value, 7); /* it needs a little itself */
-	r = st_run(p, burns_by_grandchildren, NULL);
+	r = st_run(p, burns_by_grandchildren, (void *)(uintptr_t)st_slow());
 	ST_END(&r, STHREAD_RETURNED);
 	CHECK_GE((uint64_t)r.value, 1);
 	CHECK_LE((uint64_t)r.value, 2);
 	sthread_policy_destroy(p);
+}
+
+/* ---- what the host keeps for it is its memory ---- */
+
+#define GRANTS 200
+
+/* Policies of some 10 KiB each, all that there may be.  How many it can have, of which the last is not complete. */
+ST_FN(keeps_policies)
+{
+	struct sthread_policy *p[STHREAD_NEST_POLICIES];
+	unsigned n, i = 0;
+	int err = 0;
+
+	for (n = 0; n < STHREAD_NEST_POLICIES && !err; n++) {
+		err = sthread_policy_create(&p[n]);
+		if (err)
+			break;
+		for (i = 0; i < GRANTS && !err; i++)
+			err = sthread_policy_memory(p[n], (char *)arg + i * 8192, 4096, STHREAD_READ);
+	}
+	if (!err)
+		return (void *)(uintptr_t)n;
+	CHECK_ERR(err, -ENOMEM);
+	CHECK_GE(n, 2);
+	/* It has as much again as it gives up, and no more. */
+	sthread_policy_destroy(p[0]);
+	p[0] = fresh();
+	for (i = 0; i < GRANTS; i++)
+		CHECK_OK(sthread_policy_memory(p[0], (char *)arg + i * 8192, 4096, STHREAD_READ));
+	for (i = 0; (p[1] = NULL, !(err = sthread_policy_create(&p[1]))) && i < 64; i++)
+		;
+	CHECK_ERR(err, -ENOMEM);
+	return (void *)(uintptr_t)n;
+}
+
+static void policies(void)
+{
+	struct sthread_policy *p = st_policy();
+	struct sthread_result r;
+	void *pages;
+
+	CHECK_OK(sthread_map(GRANTS * 8192, &pages));
+	CHECK_OK(sthread_policy_memory(p, pages, GRANTS * 8192, STHREAD_READ));
+	for (int i = 0; i < 2; i++) {
+		st_limit(p, STHREAD_LIMIT_MEMORY, 640 << 10);
+		r = st_both[i](p, keeps_policies, pages);
+		ST_END(&r, STHREAD_RETURNED);
+		CHECK_LT((uint64_t)r.value, 60); /* of 640 KiB, 10.5 each */
+		st_limit(p, STHREAD_LIMIT_MEMORY, 4 << 20);
+		r = st_both[i](p, keeps_policies, pages);
+		ST_RETURNED(&r, STHREAD_NEST_POLICIES);
+	}
+	sthread_policy_destroy(p);
+	CHECK_OK(sthread_unmap(pages));
 }
 
 /* ---- exhaustion ---- */
@@ -180,6 +234,7 @@ int main(void)
 	st_init();
 	limits();
 	time_is_parted();
+	policies();
 	exhausted();
 	st_others_live();
 	sthread_fini();
