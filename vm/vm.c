@@ -221,12 +221,9 @@ static bool is_kvms(int err)
 	return err != EBADF && err != ENOTTY;
 }
 
-int vm_error(struct dune_vm *vm, int err)
+int vm_error(int err)
 {
-	if (is_kvms(err))
-		return -err;
-	atomic_store(&vm->broken, true);
-	return -EIO;
+	return is_kvms(err) ? -err : -EIO;
 }
 
 void vm_close(int fd, unsigned long request, void *arg)
