@@ -36,8 +36,11 @@ static int check_capabilities(struct dune_vm *vm)
 	};
 	int n;
 
-	if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+	if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
+		close(vm->kvm_fd); /* whatever it is: nobody else has it yet */
+		vm->kvm_fd = -1;
 		return -ENOTSUP;
+	}
 	for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
 		n = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, needed[i].cap);
 		if (n < needed[i].least)
