@@ -232,7 +232,7 @@ enum dune_exit {
 /*
  * -EAGAIN: no vCPU left (dune_vm_info.max_vcpus).  A destroyed vCPU is kept for the next create, unless lost: KVM never
  * gives a lost one's number out again while the VM lives.  A create that fails takes no number.  -EIO: the VM's
- * descriptor is not KVM's any more, since the program has closed it; nothing runs from now on (dune_slot_add(), too).
+ * descriptor is not KVM's any more, since the program has closed it (dune_slot_add(), too).
  */
 DUNE_MUST DUNE_API int dune_vcpu_create(struct dune_vm *vm, struct dune_vcpu **out);
 DUNE_API void dune_vcpu_destroy(struct dune_vcpu *vcpu);

@@ -76,7 +76,7 @@ static int change(struct dune_space *s, dune_gva_t at, size_t len, bool present,
 		return -ENOMEM;
 	if (!present)
 		err = dune_vm_unmap(s, at, len);
-	else if (s->nprivate)
+	else
 		err = pt_protect(&s->pt, at, len, prot);
 	if (err)
 		return err;

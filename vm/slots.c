@@ -30,7 +30,7 @@ int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t le
 		vm->slots_cap = cap;
 	}
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-		return vm_error(vm, errno);
+		return vm_error(errno);
 	vm->slots[vm->nslots++] = (struct slot){ (uint64_t)hva, gpa, len, readonly };
 	return 0;
 }

@@ -35,7 +35,7 @@ int vcpu_new(struct dune_vm *vm, struct dune_vcpu **out)
 		goto no_fd;
 	c->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)c->id);
 	if (c->fd < 0) {
-		err = errno == EINVAL ? -EAGAIN : vm_error(vm, errno);
+		err = errno == EINVAL ? -EAGAIN : vm_error(errno);
 		goto no_fd;
 	}
 	/* The number is taken for as long as the VM lives, whatever happens from here on. */

@@ -36,8 +36,11 @@ static int check_capabilities(struct dune_vm *vm)
 	};
 	int n;
 
-	if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+	if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
+		close(vm->kvm_fd); /* whatever it is: nobody else has it yet */
+		vm->kvm_fd = -1;
 		return -ENOTSUP;
+	}
 	for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
 		n = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, needed[i].cap);
 		if (n < needed[i].least)
@@ -221,12 +224,9 @@ static bool is_kvms(int err)
 	return err != EBADF && err != ENOTTY;
 }
 
-int vm_error(struct dune_vm *vm, int err)
+int vm_error(int err)
 {
-	if (is_kvms(err))
-		return -err;
-	atomic_store(&vm->broken, true);
-	return -EIO;
+	return is_kvms(err) ? -err : -EIO;
 }
 
 void vm_close(int fd, unsigned long request, void *arg)

@@ -211,8 +211,8 @@ int monmap_area(struct dune_vm *vm, struct dune_vcpu *c);
  * The program can have closed our descriptors, as by closefrom(), and have others at these numbers:
  * they are told by an ioctl that KVM knows and that does nothing.
  */
-/* What an ioctl on the VM failed with, negative.  -EIO: the VM is gone, and nothing runs any more. */
-int vm_error(struct dune_vm *vm, int err);
+/* What an ioctl on the VM failed with, negative.  -EIO: it was not ours. */
+int vm_error(int err);
 /* Closes it if it is still KVM's, which knows the request. */
 void vm_close(int fd, unsigned long request, void *arg);
 

@@ -9,9 +9,10 @@
 
 #include "tests/guest.h"
 
-#define BASE	0x100000000UL
-#define PAGES	48UL
-#define STORM_S 5 /* at most: where the handler alone takes longer than the timer, nothing else gets anywhere */
+#define BASE  0x100000000UL
+#define PAGES 48UL
+#define STORM_S \
+	5 /* at most: where the handler alone takes longer than the timer, nothing else gets anywhere */
 
 static volatile sig_atomic_t signals;
 static struct timespec calm;

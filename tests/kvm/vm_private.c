@@ -244,6 +244,7 @@ static void exhaustion(void)
 static void regions(void)
 {
 	struct dune_space *s = guest_space();
+	const struct dune_private *list;
 	uint64_t step = 3 * 4096, at = DEMAND;
 	dune_gva_t start;
 	size_t len, n = 0;
@@ -275,6 +276,16 @@ static void regions(void)
 	CHECK_EQ(guest_read(c, s, at + 8192), 6);
 	CHECK_OK(dune_region_remove(s, dune_gva(at), 3 * 4096));
 	CHECK_ERR(dune_region_next(s, dune_gva(0), &start, &len, &prot), -ENOENT);
+	/* An ordinary mapping has the region's rights, also where the space has no private page. */
+	guest_map(s, at, 5, RW);
+	CHECK_EQ(dune_space_private(s, &list), 0);
+	guest_write(c, s, at, 6);
+	CHECK_OK(dune_region_add(s, dune_gva(at), 4096, RO));
+	guest_write_fault(c, s, at, PF_DENIED_WRITE);
+	CHECK_EQ(guest_read(c, s, at), 6);
+	CHECK_OK(dune_region_add(s, dune_gva(at), 4096, 0));
+	guest_read_fault(c, s, at, PF_ABSENT_READ);
+	CHECK_OK(dune_region_remove(s, dune_gva(at), 4096));
 	/* As many as fit, and not one more; what is there still works. */
 	while (!(err = dune_region_add(s, dune_gva(at + n * step), 4096, RW)))
 		n++;

@@ -202,6 +202,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	case KVM_SET_CPUID2:
 	case KVM_SET_REGS:
 	case KVM_SET_DEVICE_ATTR:
+	case KVM_GET_MP_STATE:
 		return 0;
 	case KVM_RUN:
 		for (unsigned i = 0; i < ncpus; i++)
