@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random changes to a clone, large leaves and overlaps included, against a model of what dune.h says of each page; asked
- * by ring 3 on one vCPU and another, so that what is staged, split, flushed, taken back, over a limit half way or put
- * back is right where it counts.  World: host; the routines: ring 3.
+ * Random changes to a clone, large leaves and overlaps included, against a model of what dune.h says of each page;
+ * asked by ring 3 on one vCPU and another, so that what is staged, split, flushed, taken back, over a limit half way or
+ * put back is right where it counts.  World: host; the routines: ring 3.
  */
 #include "tests/guest.h"
 
