@@ -94,7 +94,7 @@ static int map_more(struct gate_call *c, const struct policy *wider)
 		;
 	if (err != -EDQUOT)
 		return err;
-	if (dune_space_shed(l->space, CKPT_SEEDS) ||
+	if (lane_shed(l) ||
 	    uaccess_prepare_out(&l->ctx.mem, dune_gva(c->out_at), c->out_cap))
 		return -ENOMEM;
 	err = tag_map_more(l, wider);

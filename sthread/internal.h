@@ -270,7 +270,9 @@ bool lane_clean(struct lane *l);
  * what the trial itself takes is not given back for ever.
  */
 bool lane_room(struct lane *l, bool *tried);
-/* The same for what ring 3 touched. */
+/* What it does not need goes: dune_space_shed(), unless the run is to end. */
+int lane_shed(struct lane *l);
+/* lane_room() for what ring 3 touched. */
 bool lane_room_to_touch(struct lane *l, const struct dune_frame *f);
 /* uaccess_prepare_out() of a call that has done nothing yet. */
 int lane_prepare_out(struct lane *l, uint64_t at, size_t len);

@@ -100,7 +100,7 @@ static bool too_much(struct lane *l, const struct nest *n, enum sthread_limit k,
 static bool lacks(struct lane *l, const struct nest *n, enum sthread_limit k, uint64_t more)
 {
 	return too_much(l, n, k, more) &&
-	       (k != STHREAD_LIMIT_MEMORY || dune_space_shed(l->space, CKPT_SEEDS) || too_much(l, n, k, more));
+	       (k != STHREAD_LIMIT_MEMORY || lane_shed(l) || too_much(l, n, k, more));
 }
 
 static int lend(struct lane *l, struct nest *n, const struct policy *value,

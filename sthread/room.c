@@ -15,11 +15,23 @@
 /* The most that one touch can take: a page, and a table of each level below the root. */
 #define TOUCH 4
 
+static bool is_to_end(void *lane)
+{
+	return atomic_load(&((struct lane *)lane)->stop);
+}
+
+int lane_shed(struct lane *l)
+{
+	return dune_space_shed(l->space, CKPT_SEEDS, is_to_end, l);
+}
+
+/* True also for a run that is to end: that is what it ends of. */
 static bool shed(struct lane *l)
 {
 	size_t before = dune_space_pages(l->space);
+	int err = lane_shed(l);
 
-	return !dune_space_shed(l->space, CKPT_SEEDS) && dune_space_pages(l->space) < before;
+	return err == -EINTR || (!err && dune_space_pages(l->space) < before);
 }
 
 bool lane_room(struct lane *l, bool *tried)

@@ -63,7 +63,7 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	if (memory != POLICY_NO_LIMIT)
 		dune_space_limit(l->space, memory / DUNE_PAGE_SIZE ? memory / DUNE_PAGE_SIZE : 1);
 	/* It begins within its limit, so that nothing that it has can have been too much. */
-	if (!dune_space_room(l->space) && (err = dune_space_shed(l->space, CKPT_SEEDS)))
+	if (!dune_space_room(l->space) && (err = dune_space_shed(l->space, CKPT_SEEDS, NULL, NULL)))
 		return err;
 	l->ctx.policy = policy;
 	l->ctx.own_thread = own_thread;

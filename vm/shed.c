@@ -45,7 +45,10 @@ static void give_back(struct dune_space *s, dune_gva_t at, size_t len)
 	assert(!err); /* these pages' tables are the space's own: that takes none */
 }
 
-int dune_space_shed(struct dune_space *s, size_t keep)
+/* So much is looked at between two looks at whether it is to end. */
+#define STEP 256
+
+int dune_space_shed(struct dune_space *s, size_t keep, bool (*stop)(void *ctx), void *ctx)
 {
 	dune_gva_t from = { 0 }; /* a run of pages that go */
 	size_t kept = 0, len = 0;
@@ -61,7 +64,9 @@ int dune_space_shed(struct dune_space *s, size_t keep)
 	for (size_t i = 0; i < s->nprivate; i++) {
 		const struct dune_private *p = &s->private[i];
 
-		if (i < keep || !is_spare(s, p)) {
+		if (!err && i % STEP == STEP - 1)
+			err = stop && stop(ctx) ? -EINTR : edits_flush(s);
+		if (i < keep || err || !is_spare(s, p)) {
 			s->private[kept++] = *p;
 			continue;
 		}
@@ -76,7 +81,8 @@ int dune_space_shed(struct dune_space *s, size_t keep)
 	s->nprivate = kept;
 	s->mon->around_low = s->mon->around_high = 0;
 	s->mon->around = 0;
-	err = edits_flush(s);
+	if (!err)
+		err = edits_flush(s);
 	if (!err) {
 		pt_rejoin(&s->pt, &s->source->pt);
 		err = edits_flush(s);

@@ -71,7 +71,7 @@ uint64_t watch_cpu(const struct lane *l) { return l->cpu_seen; }
 void watch_cpu_limit(struct lane *l, uint64_t cpu) { CHECK_LE(cpu, l->cpu_limit); }
 void dune_space_limit(struct dune_space *s, size_t pages) { CHECK(s && pages && pages <= MEMORY / PAGE); }
 size_t dune_space_pages(const struct dune_space *s) { return s ? pages_used : 0; }
-int dune_space_shed(struct dune_space *s, size_t keep) { return s && keep ? 0 : -EINVAL; }
+int lane_shed(struct lane *l) { return l->space ? 0 : -EINVAL; }
 bool lanes_shrink(void) { return false; }
 bool lane_room(struct lane *l, bool *tried) { return l && *tried; }
 bool lane_stop(struct lane *l, enum stop_reason reason) { return l && reason != STOP_KILLED; }

@@ -143,7 +143,7 @@ static void sheds(struct dune_space *t)
 	CHECK_OK(dune_region_add(s, dune_gva(DEMAND), PAGES * 4096, RW));
 	CHECK_OK(dune_vm_make_private(s, dune_gva(BASE)));
 	least = dune_space_pages(s);
-	CHECK_OK(dune_space_shed(s, 1));
+	CHECK_OK(dune_space_shed(s, 1, NULL, NULL));
 	CHECK_EQ(dune_space_pages(s), least);
 	CHECK_EQ(dune_space_room(s), SIZE_MAX);
 	for (int round = 0; round < 3; round++) {
@@ -154,7 +154,7 @@ static void sheds(struct dune_space *t)
 		CHECK_EQ(guest_call(c, s, guest_r_touch, DEMAND + 4096, DEMAND + 2 * 4096), DEMAND + 2 * 4096);
 		CHECK_GT(dune_space_private(s, &list), 3);
 		dune_page_get(guest_vm, list[2].page);
-		CHECK_OK(dune_space_shed(s, 1));
+		CHECK_OK(dune_space_shed(s, 1, NULL, NULL));
 		CHECK_EQ(dune_space_private(s, &list), 3); /* kept; referred to; written */
 		CHECK_EQ(guest_read(c, s, DEMAND + 4096), DEMAND + 4096);
 		CHECK_EQ(guest_read(c, s, BASE + 3 * 4096 + 24), 0xc0de03);
@@ -162,16 +162,16 @@ static void sheds(struct dune_space *t)
 			if (list[i].at.v != BASE && list[i].at.v != DEMAND + 4096)
 				dune_page_put(guest_vm, list[i].page);
 		CHECK_OK(dune_vm_unmap(s, dune_gva(DEMAND + 4096), 4096));
-		CHECK_OK(dune_space_shed(s, 1));
+		CHECK_OK(dune_space_shed(s, 1, NULL, NULL));
 		CHECK_EQ(dune_space_pages(s), least);
 	}
 	dune_space_limit(s, least + 3);
 	CHECK_EQ(dune_space_room(s), 3);
 	dune_space_limit(s, least);
 	CHECK_ERR(dune_vm_map(s, dune_gva(1UL << 40), originals[0], 4096, RO), -EDQUOT);
-	CHECK_ERR(dune_space_shed(t, 0), -EBUSY);
+	CHECK_ERR(dune_space_shed(t, 0, NULL, NULL), -EBUSY);
 	CHECK_OK(dune_space_create(guest_vm, &u));
-	CHECK_ERR(dune_space_shed(u, 0), -EINVAL);
+	CHECK_ERR(dune_space_shed(u, 0, NULL, NULL), -EINVAL);
 	dune_vm_free(u);
 	dune_vm_free(s);
 }
