@@ -201,8 +201,9 @@ DUNE_MUST DUNE_API int dune_space_reset(struct dune_space *s, size_t keep);
 
 /*
  * Give back what a clone would get again, the same, at its next touch: private pages beyond the first `keep` that hold
- * what they were made from, and tables that say what its source's say.  What is left does not depend on what was
- * touched before.  It can take long: stop (NULL: none) is asked again and again, and true ends it with a part of it done.
+ * what they were made from (and, in a demand region, have its rights), and tables that say what its source's say.  What is
+ * left does not depend on what was touched before.  It can take long: stop (NULL: none) is asked again and again, and
+ * true ends it with a part of it done.
  * -EINVAL: not a clone; -EBUSY: it runs, or is frozen; -EINTR: stopped; -EIO: the VM is broken.
  */
 DUNE_MUST DUNE_API int dune_space_shed(struct dune_space *s, size_t keep, bool (*stop)(void *ctx), void *ctx);

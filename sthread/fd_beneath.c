@@ -28,7 +28,7 @@ static int lies_beneath(int inner, int outer)
 	struct stat top, at, up;
 	int fd = inner, r = 0;
 
-	if (fstat(outer, &top) < 0 || fstat(inner, &at) < 0)
+	if (fd_identify(outer, &top) < 0 || fd_identify(inner, &at) < 0)
 		return -errno;
 	while (!r && at.st_dev == top.st_dev) {
 		int parent = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -38,7 +38,7 @@ static int lies_beneath(int inner, int outer)
 		if (fd != inner)
 			close(fd);
 		fd = parent;
-		if (!r && fstat(fd, &up) < 0)
+		if (!r && fd_identify(fd, &up) < 0)
 			r = -errno;
 		if (r || same(&up, &at)) /* the root */
 			break;

@@ -31,8 +31,7 @@ unsigned fd_objects(void)
 	return atomic_load(&live);
 }
 
-/* As the kernel knows it: no server is asked, that may not answer. */
-static int identify(int fd, struct stat *out)
+int fd_identify(int fd, struct stat *out)
 {
 	return fstatat(fd, "", out, AT_EMPTY_PATH | AT_STATX_DONT_SYNC);
 }
@@ -41,7 +40,7 @@ static bool is_still(int fd, uint64_t dev, uint64_t ino)
 {
 	struct stat st;
 
-	return !identify(fd, &st) && st.st_dev == dev && st.st_ino == ino;
+	return !fd_identify(fd, &st) && st.st_dev == dev && st.st_ino == ino;
 }
 
 /* ---- /proc ---- */
@@ -65,7 +64,7 @@ int fd_proc_init(void)
 	fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_TYPE || identify(fd, &proc_is)) {
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_TYPE || fd_identify(fd, &proc_is)) {
 		close(fd);
 		return -ENOENT;
 	}
@@ -195,7 +194,7 @@ static int object_new(int host, enum fd_kind kind, struct fd_object **out)
 		close(host);
 		return -ENOMEM;
 	}
-	(void)!identify(host, &st); /* a failure leaves it what nothing is */
+	(void)!fd_identify(host, &st); /* a failure leaves it what nothing is */
 	atomic_init(&o->refs, 1);
 	o->host = host;
 	o->kind = kind;

@@ -24,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 /* What the host descriptor is: decides how it is written to without raising a signal. */
 enum fd_kind {
@@ -82,6 +83,8 @@ void fd_hold_no_more(struct fd_held *h);
  * there now: that is not used, and not closed either.  (Files without a name are all one to the kernel.)
  */
 bool fd_object_intact(const struct fd_object *o);
+/* What file it is: 0, or -1 and errno.  As the kernel knows it: no server is asked, that may not answer. */
+int fd_identify(int fd, struct stat *out);
 struct fd_object *fd_object_get(struct fd_object *o);
 void fd_object_put(struct fd_object *o); /* NULL is fine; the last one closes what is intact */
 /* Objects alive in this process: what tests count. */

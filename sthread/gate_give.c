@@ -90,13 +90,16 @@ static int map_more(struct gate_call *c, const struct policy *wider)
 	struct lane *l = c->caller;
 	int err;
 
-	while ((err = tag_map_more(l, wider)) == -ENOMEM && lanes_shrink())
+	while ((err = tag_map_more(l, wider)) == -ENOMEM && !l->lost && lanes_shrink())
 		;
 	if (err != -EDQUOT)
 		return err;
-	if (lane_shed(l) ||
-	    uaccess_prepare_out(&l->ctx.mem, dune_gva(c->out_at), c->out_cap))
+	if (lane_shed(l))
 		return -ENOMEM;
+	if (c->out_cap && uaccess_prepare_out(&l->ctx.mem, dune_gva(c->out_at), c->out_cap)) {
+		l->ctx.mem.nomem = false; /* the gate is told; what it answers is tried then */
+		return -ENOMEM;
+	}
 	err = tag_map_more(l, wider);
 	return err == -EDQUOT ? -ENOMEM : err;
 }

@@ -278,9 +278,12 @@ static int prepare(struct lane *l, uint64_t at)
 	return at ? lane_prepare_out(l, at, sizeof(struct sthread_result)) : 0;
 }
 
+/* The place was prepared; its page may have gone since, for what the child was lent. */
 static int deliver(struct lane *l, uint64_t at, const struct sthread_result *r)
 {
-	return at ? uaccess_copy_out(&l->ctx.mem, dune_gva(at), r, sizeof(*r)) : 0;
+	int err = prepare(l, at);
+
+	return err || !at ? err : uaccess_copy_out(&l->ctx.mem, dune_gva(at), r, sizeof(*r));
 }
 
 static int join(struct lane *l, struct nest_child *c, uint64_t at)

@@ -56,7 +56,7 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	unsigned n;
 	int err;
 
-	while ((err = tag_map(l, policy)) == -ENOMEM && lanes_shrink())
+	while ((err = tag_map(l, policy)) == -ENOMEM && !l->lost && lanes_shrink())
 		;
 	if (err)
 		return err;
@@ -97,8 +97,8 @@ static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
 {
 	switch (dune_vcpu_run(l->vcpu, l->space, f)) {
 	case DUNE_EXIT_SYSCALL:
-		if (call(l, f) == SYS_RESUME)
-			break;
+		if (call(l, f) == SYS_RESUME || (l->ctx.mem.nomem && atomic_load(&l->stop)))
+			break; /* what it is to end of is why no memory was looked for */
 		r->end = l->ctx.end;
 		r->value = (void *)l->ctx.value;
 		r->limit = l->ctx.limit;

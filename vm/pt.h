@@ -166,8 +166,9 @@ int pt_replace(struct pt *pt, dune_gva_t at, dune_gpa_t page, unsigned prot);
 int pt_restore(struct pt *pt, dune_gva_t at, const struct pt *src);
 /*
  * Of a clone of `src`: its own tables that say only what src's do give way to those.  What is mapped stays as it is.
+ * False: stop (NULL: none), which is asked for each table, said so; some of it is done.
  */
-void pt_rejoin(struct pt *pt, const struct pt *src);
+bool pt_rejoin(struct pt *pt, const struct pt *src, bool (*stop)(void *ctx), void *ctx);
 /*
  * dst's root, which maps nothing and which no processor has seen, shares every lower table of `src`
  * from now on; src must not change any more.  What src OWNs stays src's, and dst can write it only by

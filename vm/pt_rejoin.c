@@ -28,42 +28,52 @@ static uint64_t own_entry(const struct pt *pt, dune_gpa_t table, unsigned index)
 	return pt->ops->get(pt->ctx, dune_gpa(table.v + index * sizeof(uint64_t)));
 }
 
-/* Does the table, and what is below it, say what `above` says? */
+/* Does the table say what `above` says?  Those below it were looked at: one that is still its own differs. */
 static bool is_like(const struct pt *pt, dune_gpa_t table, int level, const struct pt *src,
 		    uint64_t above)
 {
 	for (unsigned i = 0; i < PT_ENTRIES; i++) {
 		uint64_t entry = own_entry(pt, table, i), want = borrowed(src, above, level, i);
 
-		if (is_own(entry, level) ?
-			    !is_like(pt, pt_target(entry), level - 1, src, want) :
-			    ((entry ^ want) & ~(PT_A | PT_D)) != 0)
+		if (is_own(entry, level) || (entry ^ want) & ~(PT_A | PT_D))
 			return false;
 	}
 	return true;
 }
 
-static void rejoin(struct pt *pt, dune_gpa_t table, int level, uint64_t from, const struct pt *src,
-		   uint64_t above)
+struct rejoin {
+	struct pt *pt;
+	const struct pt *src;
+	bool (*stop)(void *ctx);
+	void *ctx;
+};
+
+/* False: it was stopped. */
+static bool rejoin(const struct rejoin *r, dune_gpa_t table, int level, uint64_t from, uint64_t above)
 {
 	unsigned entries = level == PT_LEVELS ? PT_ENTRIES / 2 : PT_ENTRIES;
 
+	if (r->stop && r->stop(r->ctx))
+		return false;
 	for (unsigned i = 0; i < entries; i++) {
-		uint64_t entry = own_entry(pt, table, i), at = from + i * pt_span(level), want;
+		uint64_t entry = own_entry(r->pt, table, i), at = from + i * pt_span(level), want;
 
 		if (!is_own(entry, level))
 			continue;
-		want = borrowed(src, above, level, i);
-		if (!is_like(pt, pt_target(entry), level - 1, src, want)) {
-			rejoin(pt, pt_target(entry), level - 1, at, src, want);
+		want = borrowed(r->src, above, level, i);
+		if (!rejoin(r, pt_target(entry), level - 1, at, want))
+			return false;
+		if (!is_like(r->pt, pt_target(entry), level - 1, r->src, want))
 			continue;
-		}
-		pt->ops->set(pt->ctx, pt_slot(table, at, level), entry, want, dune_gva(at), level);
-		pt_drop(pt, pt_target(entry), level - 1);
+		r->pt->ops->set(r->pt->ctx, pt_slot(table, at, level), entry, want, dune_gva(at), level);
+		pt_drop(r->pt, pt_target(entry), level - 1);
 	}
+	return true;
 }
 
-void pt_rejoin(struct pt *pt, const struct pt *src)
+bool pt_rejoin(struct pt *pt, const struct pt *src, bool (*stop)(void *ctx), void *ctx)
 {
-	rejoin(pt, pt->root, PT_LEVELS, 0, src, pt_table(src->root, true));
+	const struct rejoin r = { pt, src, stop, ctx };
+
+	return rejoin(&r, pt->root, PT_LEVELS, 0, pt_table(src->root, true));
 }

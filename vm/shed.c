@@ -20,6 +20,27 @@ static bool is_demand(struct dune_space *s, dune_gva_t at)
 	return pt_lookup(&s->source->pt, at, &below) == -ENOENT;
 }
 
+/* Was it made from what the next would be made from: the source's page, or zeros? */
+static bool has_usual_origin(struct dune_space *s, const struct dune_private *p)
+{
+	struct dune_leaf below;
+
+	return p->from.v ==
+	       (pt_lookup(&s->source->pt, p->at, &below) ? s->vm->zero_page : below.page).v;
+}
+
+/* Has it the rights of one that is given there?  Where a reset has removed the region it is kept for the next, any. */
+static bool has_usual_rights(struct dune_space *s, dune_gva_t at, unsigned prot)
+{
+	unsigned usual = DUNE_READ | DUNE_WRITE;
+	dune_gva_t start;
+	size_t len;
+
+	if (is_demand(s, at) && (dune_region_next(s, at, &start, &len, &usual) || start.v > at.v))
+		return true;
+	return prot == (usual | DUNE_OWNED);
+}
+
 /* Would it be the same again, and does nobody else refer to it? */
 static bool is_spare(struct dune_space *s, const struct dune_private *p)
 {
@@ -29,10 +50,8 @@ static bool is_spare(struct dune_space *s, const struct dune_private *p)
 	if (pt_lookup(&s->pt, p->at, &leaf) || leaf.page.v != p->page.v ||
 	    __atomic_load_n(&a->pages[p->page.v / DUNE_PAGE_SIZE].refs, __ATOMIC_RELAXED) != 1)
 		return false;
-	/* The rights of a copy are its own; those of a page of a demand region are the region's. */
-	if (leaf.prot != (DUNE_READ | DUNE_WRITE | DUNE_OWNED) && !is_demand(s, p->at))
-		return false;
-	return !memcmp(arena_host(a, p->page), slot_host(s->vm, p->from), DUNE_PAGE_SIZE);
+	return has_usual_origin(s, p) && has_usual_rights(s, p->at, leaf.prot) &&
+	       !memcmp(arena_host(a, p->page), slot_host(s->vm, p->from), DUNE_PAGE_SIZE);
 }
 
 /* One page, or several of demand regions: a table of which nothing remains is one edit. */
@@ -84,8 +103,11 @@ int dune_space_shed(struct dune_space *s, size_t keep, bool (*stop)(void *ctx), 
 	if (!err)
 		err = edits_flush(s);
 	if (!err) {
-		pt_rejoin(&s->pt, &s->source->pt);
+		bool done = pt_rejoin(&s->pt, &s->source->pt, stop, ctx);
+
 		err = edits_flush(s);
+		if (!err && !done)
+			err = -EINTR;
 	}
 out:
 	pthread_mutex_unlock(&s->lock);

@@ -342,6 +342,52 @@ static void the_last(bool gift, bool live)
 	sthread_policy_destroy(p);
 }
 
+/* ---- what could not be taken away ---- */
+
+/* Mapped live by large leaves: to have the image's in its place again takes tables. */
+static char data[10 * HUGE] __attribute__((aligned(HUGE)));
+
+ST_FN(reads)
+{
+	return (void *)(uintptr_t)*(volatile char *)arg;
+}
+
+/*
+ * A lane from which a run's rights can only be taken in part, for want of memory, is of no use to another, though there is
+ * memory again when it is tried once more.
+ */
+static void taken_in_part(void)
+{
+	struct sthread_policy *all = st_policy(), *none = st_policy();
+	struct sthread_tag *secret;
+	struct sthread *st[LANES];
+	struct sthread_result r;
+	unsigned n;
+	char *at;
+
+	NOTE("taken in part");
+	CHECK_OK(sthread_tag_create(&secret, "secret", PAGE));
+	at = sthread_tag_start(secret);
+	*at = 5;
+	CHECK_OK(sthread_policy_tag(all, secret, STHREAD_WRITE));
+	CHECK_OK(sthread_policy_memory(all, data, sizeof(data), STHREAD_WRITE));
+	r = st_call(none, reads, at);
+	ST_END(&r, STHREAD_FAULTED);
+	ST_PASSES(all, nothing, NULL);
+	n = hold_the_last(st);
+	r = st_call(all, reads, at); /* the lane has it still */
+	ST_RETURNED(&r, 5);
+	CHECK_EQ(write(hold[1], "", 1), 1); /* one of them ends; its lane rests */
+	LIFE_UNTIL(life_stats().pooled == 1);
+	CHECK_LT(left(), 4);
+	CHECK_ERR(sthread_call(none, reads, at, &r), -ENOMEM);
+	CHECK_EQ(write(hold[1], st, n - 1), (ssize_t)n - 1);
+	for (unsigned i = 0; i < n; i++)
+		CHECK_OK(sthread_join(st[i], NULL));
+	sthread_policy_destroy(all);
+	sthread_policy_destroy(none);
+}
+
 /* ---- each with all of the memory ---- */
 
 static struct sthread_policy *hogs;
@@ -366,9 +412,11 @@ static void begin(void)
 	await_one();
 }
 
-static void end(void)
+/* Pages that were tables are of no use to a new lane. */
+static void end(bool room)
 {
-	ST_PASSES(NULL, nothing, NULL);
+	if (room)
+		ST_PASSES(NULL, nothing, NULL);
 	sthread_policy_destroy(hogs);
 	sthread_policy_destroy(keeps_tables);
 	sthread_policy_destroy(keeps_pages);
@@ -396,16 +444,18 @@ static void phase(unsigned i)
 		held(i - 5);
 	else if (i < 9)
 		own_limit();
-	else
+	else if (i < 13)
 		the_last((i - 9) & 1, (i - 9) & 2);
-	end();
+	else
+		taken_in_part();
+	end(i < 13);
 	exit(TEST_PASSED);
 }
 
 int main(void)
 {
 	CHECK(!pipe2(ready, O_CLOEXEC) && !pipe2(hold, O_CLOEXEC));
-	for (unsigned i = 0; i < 13; i++)
+	for (unsigned i = 0; i < 14; i++)
 		phase(i);
 	return TEST_PASSED;
 }

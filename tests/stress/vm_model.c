@@ -106,7 +106,7 @@ static void any_range(int *first, int *n)
 /* Done, or not at all for want of pages where there is a limit. */
 static bool done(int err, const char *what)
 {
-	RIGHT(!err || (err == -ENOMEM && limited), "%s gave %d", what, err);
+	RIGHT(!err || ((err == -ENOMEM || err == -EDQUOT) && limited), "%s gave %d", what, err);
 	return !err;
 }
 
@@ -124,8 +124,14 @@ static void protects(int first, int n)
 
 	if (!done(dune_vm_mprotect(s, at(first), bytes(n), prot_of[access]), "dune_vm_mprotect()"))
 		return;
-	for (int i = first; i < first + n; i++)
+	for (int i = first; i < first + n; i++) {
+		struct dune_leaf leaf;
+
+		/* A neighbour of one that was touched may be there, too. */
+		if (page[i].kind == NOTHING && !dune_vm_lookup(s, at(i), &leaf))
+			becomes_own(&page[i]);
 		page[i].access = access;
+	}
 }
 
 static void unmaps(int first, int n)
@@ -227,6 +233,29 @@ static void resets(void)
 	}
 }
 
+static bool now_and_then(void *one_in)
+{
+	return any((int)(intptr_t)one_in) == 0;
+}
+
+/* What is as it was made from may go; nobody can tell. */
+static void sheds(void)
+{
+	int err = dune_space_shed(s, (size_t)any(20), any(2) ? now_and_then : NULL, (void *)20);
+
+	RIGHT(!err || err == -EINTR, "dune_space_shed() gave %d", err);
+	for (int i = 0; i < PAGES; i++) {
+		struct page *p = &page[i];
+		struct dune_leaf leaf;
+
+		if (p->kind != OWN || (!dune_vm_lookup(s, at(i), &leaf) && leaf.prot & DUNE_OWNED))
+			continue;
+		RIGHT(p->value == p->from, "page %d went, which was written", i);
+		p->kind = source[i].kind;
+		RIGHT(p->kind == SOURCE || p->access == p->region || p->region == -1, "page %d has other rights", i);
+	}
+}
+
 static void limits(void)
 {
 	if (limited) {
@@ -299,7 +328,7 @@ static struct dune_space *any_source(void)
 
 static void one_step(void)
 {
-	int first, n, what = any(14);
+	int first, n, what = any(15);
 
 	any_range(&first, &n);
 	if (what < 3)
@@ -318,6 +347,8 @@ static void one_step(void)
 		resets();
 	else if (what < 12)
 		CHECK_OK(dune_vm_sync(s));
+	else if (what < 13)
+		sheds();
 	else if (any(3) == 0)
 		limits();
 	/* Often changes come upon changes that nobody has seen yet. */

@@ -462,7 +462,7 @@ static void restored(void)
 	/* Nothing is as in the source yet. */
 	tables = a.tables;
 	sets = a.sets;
-	pt_rejoin(&a.pt, &src.pt);
+	CHECK(pt_rejoin(&a.pt, &src.pt, NULL, NULL));
 	CHECK(a.tables == tables && a.sets == sets);
 	for (i = 0; i < 4; i++) {
 		CHECK_OK(pt_restore(&a.pt, dune_gva(GIB + i * PAGE), &src.pt));
@@ -485,14 +485,14 @@ static void restored(void)
 	CHECK_EQ(look(&a, 2 * MIB + 7 * PAGE).size, PAGE);
 	CHECK_OK(protect(&a, GIB, PAGE, RC));
 	CHECK_GT(a.tables, 4);
-	pt_rejoin(&a.pt, &src.pt);
+	CHECK(pt_rejoin(&a.pt, &src.pt, NULL, NULL));
 	CHECK_EQ(a.tables, 4); /* a level each, to the page that has other rights */
 	CHECK_EQ(look(&a, 2 * MIB + 7 * PAGE).size, 2 * MIB);
 	CHECK_EQ(look(&a, 2 * MIB + 7 * PAGE).page.v, large + 7 * PAGE);
 	CHECK_EQ(look(&a, GIB).prot, RC);
 	for (i = 0; i < 4; i++)
 		CHECK_OK(pt_restore(&a.pt, dune_gva(GIB + i * PAGE), &src.pt));
-	pt_rejoin(&a.pt, &src.pt);
+	CHECK(pt_rejoin(&a.pt, &src.pt, NULL, NULL));
 	CHECK_EQ(a.tables, 1);
 	CHECK_EQ(look(&a, GIB).page.v, small);
 	CHECK_EQ(look(&a, 2 * MIB).prot, RC);

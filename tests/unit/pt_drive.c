@@ -355,13 +355,13 @@ static void rejoin(struct node *n)
 	busy_last = INDEXES - 2;
 	t->on_set = midway;
 	t->page_frees = 0;
-	pt_rejoin(&t->pt, &src->tree.pt);
+	CHECK(pt_rejoin(&t->pt, &src->tree.pt, NULL, NULL));
 	t->on_set = NULL;
 	CHECK_EQ(t->page_frees, 0);
 	CHECK_LE(t->tables, tables);
 	drive_seen.rejoined += tables - t->tables;
 	sets = t->sets;
-	pt_rejoin(&t->pt, &src->tree.pt);
+	CHECK(pt_rejoin(&t->pt, &src->tree.pt, NULL, NULL));
 	CHECK_EQ(t->sets, sets);
 	swap = n->now;
 	n->now = next_state;
