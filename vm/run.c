@@ -8,8 +8,8 @@
  * unchanged, until the monitor leaves.
  */
 #include <errno.h>
-#include <signal.h>
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

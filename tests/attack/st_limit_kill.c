@@ -3,13 +3,17 @@
  * A run at its limit of memory, where the host looks through hundreds of thousands of its pages for some that it does not
  * need, ends when it is to end.  World: host; ST_FN: inside.
  */
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "tests/kvm/st_life.h"
 #include "tests/st_nested.h"
 
 #define PAGE  4096UL
 #define LIMIT (512UL << 20)
+
+static int zeros; /* a descriptor */
 
 struct board {
 	_Atomic uint64_t at; /* pages touched */
@@ -32,12 +36,27 @@ ST_FN(fills)
 	return (void *)1;
 }
 
+/* The same by system calls, many pages at a time: zeros are written to them, which is what they began as. */
+ST_FN(has_filled)
+{
+	char *p = mmap(NULL, 2 * LIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct board *b = arg;
+
+	CHECK(p != MAP_FAILED);
+	for (b->at = 0; b->at < 2 * LIMIT / PAGE; b->at += 64) {
+		CHECK_EQ(read(zeros, p + b->at * PAGE, 64 * PAGE), 64 * PAGE);
+		for (unsigned i = 1; i < 64; i += 2)
+			p[(b->at + i) * PAGE] = 1;
+	}
+	return (void *)1;
+}
+
 /* It stands still: the host is at work.  Or it takes too long to get there. */
 static void await(void)
 {
 	uint64_t start = life_now(), since = start, last = 0;
 
-	while (life_now() - since < 50 * MS && life_now() - start < 4000 * MS) {
+	while (life_now() - since < 200 * MS && life_now() - start < 4000 * MS) {
 		if (board->at != last || !last) {
 			last = board->at;
 			since = life_now();
@@ -46,7 +65,7 @@ static void await(void)
 	}
 }
 
-static void killed(void)
+static void killed(st_fn *fn)
 {
 	struct sthread_policy *p = of_master();
 	struct sthread_result r;
@@ -54,7 +73,10 @@ static void killed(void)
 	uint64_t start;
 
 	st_limit(p, STHREAD_LIMIT_MEMORY, LIMIT);
-	st = st_create(p, fills, board);
+	st_allow(p, SYS_read);
+	st_grant(p, zeros, STHREAD_FD_READ);
+	board->at = 0;
+	st = st_create(p, fn, board);
 	await();
 	start = life_now();
 	CHECK_OK(sthread_kill(st));
@@ -80,9 +102,12 @@ static void over_limit(void)
 
 int main(void)
 {
+	zeros = open("/dev/zero", O_RDONLY);
+	CHECK_GE(zeros, 0);
 	st_init();
 	board_init();
-	killed();
+	killed(fills);
+	killed(has_filled);
 	over_limit();
 	st_others_live();
 	sthread_fini();
