@@ -148,7 +148,7 @@ static void parallel(void)
 	st_grant(p, outs[1][1], STHREAD_FD_WRITE);
 	/* A busy machine may not have two processors for us at once. */
 	while (overlap(p) < 1)
-		CHECK_MSG(++tries < 40, "two compartments never run at the same time");
+		CHECK_MSG(++tries < 150, "two compartments never run at the same time");
 	sthread_policy_destroy(p);
 }
 
