@@ -121,7 +121,7 @@ static enum left enter_masked(struct dune_vcpu *c, struct mask *mask)
 				return LEFT_RESTORE;
 		}
 		/*
-		 * mon->kick makes the monitor leave before ring 3; a stub leaves anyway.  A timer of the
+		 * mon->kick makes the monitor leave before ring 3; an entry leaves anyway.  A timer of the
 		 * program's may be faster than an entry takes, and would never let it.
 		 */
 		atomic_store(&c->mon->kick, 1);
