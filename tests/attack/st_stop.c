@@ -174,16 +174,16 @@ static void wall_limit(void)
 {
 	struct sthread_policy *p = st_policy();
 	struct sthread_result r;
-	uint64_t before;
+	uint64_t before, limit = 30000000UL * st_slow(); /* long enough for the function to begin */
 
-	st_limit(p, STHREAD_LIMIT_WALL_NS, 5000000000);
+	st_limit(p, STHREAD_LIMIT_WALL_NS, 5000000000UL * st_slow());
 	ST_PASSES(p, naps, NULL);
-	st_limit(p, STHREAD_LIMIT_WALL_NS, 30000000);
+	st_limit(p, STHREAD_LIMIT_WALL_NS, limit);
 	for (int i = 0; i < 2; i++) {
 		before = now();
 		r = i ? st_run(p, loops_alone, NULL) : st_call(p, loops_alone, NULL);
 		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
-		CHECK_GE(now() - before, 30000000u);
+		CHECK_GE(now() - before, limit);
 		CHECK_HAS(st_words(&r), "loops_alone");
 	}
 	r = st_run(p, sleeps_for_ever, (void *)(UINT64_MAX << 16));

@@ -18,7 +18,7 @@ sh = find_program('sh')
 foreach suite, tests : {
   'unit': {
     'good': 'exit 0',
-    'bad': 'echo why; exit 1',
+    'bad': 'echo f.c:3: why; echo and more; exit 1',
     'crashed': 'kill -SEGV $$',
     'skipped': 'exit 77',
     'no-cpu': 'echo "SKIP-CPU: no AMX"; exit 77',
@@ -48,6 +48,7 @@ expect() {
 expect 'plain' 'pass here: unit / good' 'fail here: unit / bad' 'fail here: unit / crashed' \
     'skip here: unit / skipped' 'skip here: unit / no-cpu' 'fail here: unit / slow'
 grep -q 'TIMEOUT' out || fail 'no word of the timeout'
+grep -q '	FAIL, exit status 1: f.c:3: why$' out || fail 'no word of what failed'
 
 STHREAD_REQUIRE_KVM=1 "$scripts/meson-results" --suite unit here build $log > out
 expect 'KVM required' 'pass here: unit / good' 'fail here: unit / bad' 'fail here: unit / crashed' \
@@ -66,7 +67,7 @@ expect 'no log' 'fail here: kvm / good'
 # The runner inside the emulated machine, run here.
 cat > list <<'END'
 job 1 good 5 /tmp A=1 -- sh -c 'test $A = 1'
-job 2 bad 5 /tmp A=2 -- sh -c 'echo because; exit 1'
+job 2 bad 5 /tmp A=2 -- sh -c 'echo because; echo f.c:3: it; echo "  more"; exit 1'
 job 3 slow 1 /tmp -- sleep 30
 job 4 skipped 5 /tmp -- sh -c 'exit 77'
 job 5 no-cpu 5 /tmp -- sh -c 'echo SKIP-CPU: no AMX; exit 77'
@@ -85,4 +86,36 @@ grep -q 'leaves left process' runner.log || fail 'a process left behind is not n
 sed -n 's/^result \([0-9]* [a-z]*\) .*/\1/p' report > have
 printf '%s\n' '1 pass' '2 fail' '3 fail' '4 fail' '5 skip' '6 pass' > want
 diff -u want have || fail 'vm-runner'
+grep -q '^result 2 fail [0-9]* exit status 1: f.c:3: it$' report || fail 'no word of what failed'
 grep -q '^finished$' report || fail 'vm-runner does not finish'
+
+# An emulator that aborts by itself has failed, whatever it ran, and so it is tried again where nothing was done yet.
+export XDG_CACHE_HOME="$work/cache"
+kernel=$XDG_CACHE_HOME/libsthread/kernel/linux-image-none
+mkdir -p bin "$kernel"
+touch "$kernel/vmlinuz" "$kernel/none.ko"
+cat > bin/qemu-system-x86_64 <<'END'
+#!/bin/sh
+echo boot >> boots
+if [ -n "${BEATS-}" ]; then
+    for a; do
+        case $a in *id=report,path=*) a=${a#*path=}; echo 'beat 0' >> "${a%%,*}" ;; esac
+    done
+fi
+echo "$WORDS" >&2
+exit 134
+END
+chmod +x bin/qemu-system-x86_64
+# emulator STATUS BOOTS: what vm-run says, and how often it tries.
+emulator() {
+    : > boots
+    status=0
+    PATH=$work/bin:$PATH "$scripts/vm-run" true >vm-run.log 2>&1 || status=$?
+    [ $status = "$1" ] || { cat vm-run.log; fail "vm-run: status $status, not $1, where the emulator says $WORDS"; }
+    [ "$(wc -l < boots)" = "$2" ] || fail "vm-run: $(wc -l < boots) boots, not $2, where the emulator says $WORDS"
+}
+export WORDS='a.c:15: f: Assertion `n == 16'"'"' failed.' BEATS=
+emulator 126 3
+BEATS=1 emulator 126 1
+WORDS=else emulator 125 3
+WORDS=else BEATS=1 emulator 125 1
