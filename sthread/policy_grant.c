@@ -25,28 +25,47 @@ static bool rights_ok(unsigned rights, bool dir)
 	return rights && !(rights & ~(dir ? DIR_RIGHTS : STHREAD_FD_ALL));
 }
 
+static bool same_grants(const struct policy *v, const struct policy *w)
+{
+	if (v->n != w->n)
+		return false;
+	for (unsigned i = 0; i < v->n; i++)
+		if (v->grant[i].obj != w->grant[i].obj || v->grant[i].rights != w->grant[i].rights)
+			return false;
+	return true;
+}
+
+/*
+ * Whether a directory fits is asked without the lock, of a value that is held, since a file system may take its time.
+ * 1: p has changed meanwhile.
+ */
+static int insert(struct sthread_policy *p, const struct fd_entry *e, const struct policy *seen)
+{
+	struct policy *v;
+	int r = seen ? fd_dirs_fit(seen->grant, seen->n, e) : 0;
+
+	if (r)
+		return r;
+	v = policy_edit(p);
+	if (!v)
+		return -ENOMEM;
+	r = seen && !same_grants(v, seen) ? 1 : fd_entries_insert(&v->grant, &v->n, &v->cap, e);
+	policy_edited(p);
+	return r;
+}
+
 int policy_grant_object(struct sthread_policy *p, int fd, struct fd_object *obj, unsigned rights,
 			bool dir)
 {
 	struct fd_entry e = { .number = fd, .rights = rights, .dir = dir, .obj = obj };
-	const struct policy *now;
-	struct policy *v;
-	int r = -EINVAL;
+	int r = rights_ok(rights, dir) ? 1 : -EINVAL;
 
-	if (!rights_ok(rights, dir))
-		goto out;
-	now = policy_copy(p);
-	r = fd_dirs_fit(now->grant, now->n, &e);
-	policy_put(now);
-	if (r)
-		goto out;
-	r = -ENOMEM;
-	v = policy_edit(p);
-	if (v) {
-		r = fd_entries_insert(&v->grant, &v->n, &v->cap, &e);
-		policy_edited(p);
+	while (r > 0) {
+		const struct policy *seen = dir ? policy_copy(p) : NULL;
+
+		r = insert(p, &e, seen);
+		policy_put(seen);
 	}
-out:
 	if (r)
 		fd_object_put(obj);
 	return r;

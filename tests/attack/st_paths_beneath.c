@@ -6,6 +6,7 @@
  */
 #include "tests/st_gate.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 #define MOVES (STHREAD_FD_MAKE | STHREAD_FD_STAT)
@@ -144,6 +145,58 @@ static void by_policy(void)
 	}
 }
 
+/* ---- by two threads at once ---- */
+
+static struct {
+	struct sthread_policy *p;
+	_Atomic uintptr_t begin, end; /* rounds */
+	int dir, result;
+} other;
+
+static void *grants_it(void *rounds)
+{
+	for (uintptr_t i = 1; i <= (uintptr_t)rounds; i++) {
+		while (other.begin != i)
+			;
+		other.result = sthread_policy_dir(other.p, other.dir, STHREAD_FD_READ);
+		other.end = i;
+	}
+	return NULL;
+}
+
+/* Whoever comes second is refused; the twin: beside one another both are granted, and nothing is lost. */
+static void by_threads(void)
+{
+	struct sthread_policy *both_granted = st_policy();
+	uintptr_t rounds = test_scale(2000);
+	pthread_t thread;
+
+	st_grant_dir(both_granted, upper, MOVES);
+	st_grant_dir(both_granted, beside, STHREAD_FD_READ);
+	CHECK_EQ(pthread_create(&thread, NULL, grants_it, (void *)rounds), 0);
+	for (uintptr_t i = 1; i <= rounds; i++) {
+		int r;
+
+		other.p = st_policy();
+		other.dir = i % 2 ? lower : beside;
+		other.begin = i;
+		for (volatile uintptr_t n = 0; n < i % 64 * 64; n++) /* the other one has to be heard of first */
+			;
+		r = sthread_policy_dir(other.p, upper, MOVES);
+		while (other.end != i)
+			;
+		if (i % 2)
+			CHECK_MSG((r == 0 && other.result == -EINVAL) || (r == -EINVAL && other.result == 0),
+				  "round %lu: %d and %d", i, r, other.result);
+		else
+			CHECK_MSG(!r && !other.result && sthread_policy_is_subset(both_granted, other.p) == 1,
+				  "round %lu: %d and %d", i, r, other.result);
+		sthread_policy_destroy(other.p);
+	}
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	sthread_policy_destroy(both_granted);
+}
+
 int main(void)
 {
 	char top[] = "/tmp/st_paths_beneath_XXXXXX", command[64];
@@ -162,6 +215,7 @@ int main(void)
 	close(openat(lower, "there", O_CREAT | O_WRONLY, 0600));
 	st_init();
 	by_policy();
+	by_threads();
 	by_gate();
 	by_child();
 	CHECK_OK(faccessat(upper, "file", F_OK, 0));
