@@ -73,7 +73,7 @@ static ssize_t has_children(void *trusted, const void *in, size_t in_len, void *
 
 ST_FN(by_gates)
 {
-	struct sthread_policy *p = of_a_moment(10 * MS);
+	struct sthread_policy *p = of_a_moment(10 * MS * st_slow());
 	struct sthread_gate *g;
 	int64_t word;
 	int err;
