@@ -3,8 +3,9 @@
  * nest.h - compartments that compartments make.  World: host.
  *
  *	nest_policy.c  policies made inside: never wider than their maker's rights
- *	nest.c         sthreads made inside: what they are lent, how they end
+ *	nest.c         sthreads made inside: how they begin and end
  *	nest_gate.c    gates made inside: the same
+ *	nest_lend.c    limits: what is lent to these, or kept for policies
  *	nest_fds.c     descriptors that are closed and held by these
  *
  * All are objects of the host, in tables of the run that made them.  Inside they have numbers as
@@ -66,20 +67,6 @@ struct nest *nest_of(struct lane *l);
 uint64_t nest_handle(struct lane *l, struct nest *n);
 /* The calls HOSTCALL_STHREAD_*. */
 long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5]);
-/* How much of a limit of the run is not its own, since it is lent. */
-uint64_t nest_lent(struct lane *l, enum sthread_limit limit);
-/*
- * Takes what a policy says of what is parted out of the run's own, and says in `lent` how much; and
- * one of the places beneath its root.  -EAGAIN, -EDQUOT.
- */
-int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
-	      uint64_t lent[POLICY_LIMITS]);
-/* spent: what of it does not come back; NULL: nothing. */
-void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_LIMITS],
-		    const uint64_t *spent);
-/* The run's policies take up other memory than before.  -ENOMEM: that is more than is left of its own. */
-int nest_keep(struct lane *l, struct nest *n, size_t before, size_t now);
-void nest_unkeep(struct lane *l, struct nest *n, size_t size);
 /*
  * All children and gates are ended, and have ended.  spent: what of the limits they used up for
  * good.
@@ -108,6 +95,25 @@ long nest_gate_named(const struct lane *l, const char *name); /* the handle, or 
 void nest_gates_end(struct lane *l, struct nest *n);
 /* nest.lock held.  Those that may hold the open file; gate_put() each. */
 unsigned nest_gates_with(struct nest *n, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);
+
+/* ---- nest_lend.c ---- */
+
+/* How much of a limit of the run is not its own, since it is lent. */
+uint64_t nest_lent(struct lane *l, enum sthread_limit limit);
+/*
+ * Takes what a policy says of what is parted out of the run's own, and says in `lent` how much; and
+ * one of the places beneath its root.  -EAGAIN, -EDQUOT.
+ */
+int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
+	      uint64_t lent[POLICY_LIMITS]);
+/* spent: what of it does not come back; NULL: nothing. */
+void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_LIMITS],
+		    const uint64_t *spent);
+/* The run's policies take up other memory than before.  -ENOMEM: that is more than is left of its own. */
+int nest_keep(struct lane *l, struct nest *n, size_t before, size_t now);
+void nest_unkeep(struct lane *l, struct nest *n, size_t size);
+/* The run ends, and nothing beneath it runs any more: what is still lent is spent. */
+void nest_write_off(struct lane *l, struct nest *n, uint64_t spent[POLICY_LIMITS]);
 
 /* ---- nest_fds.c ---- */
 

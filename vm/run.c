@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * run.c - entering the guest and making sense of how it left.  World: host.
+ * run.c - running a space on a vCPU: what one entry needs, and what its end asks for.  World: host.
  *
  * The host always says where the vCPU goes on, by rip and rsp in kvm_run: `resume` (one iretq),
- * `resume_frame` (also edits, CR3, all registers from memory) or `apply`.  What a vCPU was doing in
- * ring 0 is never left half done: a run that a signal ended inside the monitor is entered again,
- * unchanged, until the monitor leaves.
+ * `resume_frame` (also edits, CR3, all registers from memory) or `apply`.
  */
 #include <errno.h>
 #include <linux/kvm.h>
-#include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,17 +18,6 @@
 
 #define FRAME_AT (MON_AREA_STACK_TOP - offsetof(struct dune_frame, cr2))
 #define IRET_AT	 (MON_AREA_STACK_TOP - 5 * 8)
-
-/* How a KVM_RUN ended. */
-enum left {
-	LEFT_TRAP, /* an entry stub left at once: registers in kvm_run, the processor's words on the stack */
-	LEFT_MONITOR, /* the monitor left: the frame in memory, the reason in mon->exit */
-	LEFT_RING3,   /* a signal, in ring 3: registers in kvm_run */
-	LEFT_BUS, /* a touch in ring 3 of a slot's page with nothing behind it: registers in kvm_run */
-	LEFT_EXCEPTION, /* an exception in ring 3 that KVM keeps for itself: split locks; registers in kvm_run */
-	LEFT_RESTORE, /* a signal, on the way to ring 3: the frame is as the host made it or in memory */
-	LEFT_LOST,
-};
 
 static __thread pid_t tid; /* 0: not asked for yet */
 
@@ -71,89 +55,13 @@ static const void *ring0_stack(struct dune_vcpu *c, uint64_t rsp, size_t len)
 	return NULL;
 }
 
-static bool in_monitor(uint64_t rip)
-{
-	return rip >= MON_BASE;
-}
-
-/* What the calling thread's signals were before they were held up. */
-struct mask {
-	bool held;
-	sigset_t old;
-};
-
-static void hold_signals(struct mask *m)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	m->held = m->held || !pthread_sigmask(SIG_SETMASK, &all, &m->old);
-}
-
-/* KVM_RUN until the guest is where the host may take over. */
-static enum left enter_masked(struct dune_vcpu *c, struct mask *mask)
-{
-	const struct mon_header *h = c->vm->mon.header;
-	struct dune_frame now;
-	int again = 0;
-
-	for (;;) {
-		int r;
-
-		atomic_fetch_add_explicit(&c->switches, 1, memory_order_relaxed);
-		r = ioctl(c->fd, KVM_RUN, 0);
-		if (r == 0)
-			break;
-		if (errno == EFAULT) {
-			arch_regs_get(c->run, &now);
-			return in_monitor(now.rip) || arch_event_pending(c->run) ? LEFT_LOST :
-										   LEFT_BUS;
-		}
-		if (errno != EINTR || again++ > 10000)
-			return LEFT_LOST;
-		__atomic_store_n(&c->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-		arch_regs_get(c->run, &now);
-		if (!arch_event_pending(c->run)) {
-			if (!in_monitor(now.rip))
-				return LEFT_RING3;
-			if (now.rip >= h->restore && now.rip <= h->resume &&
-			    arch_in_ring0(c->run))
-				return LEFT_RESTORE;
-		}
-		/*
-		 * mon->kick makes the monitor leave before ring 3; an entry leaves anyway.  A timer of the
-		 * program's may be faster than an entry takes, and would never let it.
-		 */
-		atomic_store(&c->mon->kick, 1);
-		hold_signals(mask);
-	}
-	arch_regs_get(c->run, &now);
-	if (c->run->exit_reason == KVM_EXIT_EXCEPTION && !in_monitor(now.rip) &&
-	    !arch_event_pending(c->run))
-		return LEFT_EXCEPTION;
-	if (c->run->exit_reason != KVM_EXIT_IO || c->run->io.port != MON_PORT ||
-	    !in_monitor(now.rip))
-		return LEFT_LOST;
-	return c->mon->exit == MON_EXIT_NONE ? LEFT_TRAP : LEFT_MONITOR;
-}
-
-static enum left enter(struct dune_vcpu *c)
-{
-	struct mask mask = { .held = false };
-	enum left how = enter_masked(c, &mask);
-
-	if (mask.held)
-		pthread_sigmask(SIG_SETMASK, &mask.old, NULL);
-	return how;
-}
-
 int vcpu_apply(struct dune_vcpu *c)
 {
 	const struct dune_frame none = { 0 };
 
 	c->mon->exit = MON_EXIT_NONE;
 	arch_regs_set(c->run, &none, c->vm->mon.header->apply, c->area + FRAME_AT);
-	if (enter(c) != LEFT_MONITOR || c->mon->exit != MON_EXIT_APPLIED) {
+	if (vcpu_enter(c) != LEFT_MONITOR || c->mon->exit != MON_EXIT_APPLIED) {
 		c->lost = true;
 		return -EIO;
 	}
@@ -363,7 +271,7 @@ static int run_once(struct dune_vcpu *c, struct dune_space *s, struct dune_frame
 	if (c->ring0)
 		s->inside = c;
 	pthread_mutex_unlock(&s->lock);
-	how = enter(c);
+	how = vcpu_enter(c);
 	atomic_store(&c->thread, 0);
 	pthread_mutex_lock(&s->lock);
 	atomic_store(&c->mon->kick, 0);

@@ -191,6 +191,22 @@ void vcpu_await_edits(struct dune_vcpu *c);
 /* Wait until it is out. */
 void vcpu_await_out(struct dune_vcpu *c);
 
+/* ---- enter.c ---- */
+
+/* How a KVM_RUN ended. */
+enum left {
+	LEFT_TRAP, /* an entry stub left at once: registers in kvm_run, the processor's words on the stack */
+	LEFT_MONITOR, /* the monitor left: the frame in memory, the reason in mon->exit */
+	LEFT_RING3,   /* a signal, in ring 3: registers in kvm_run */
+	LEFT_BUS, /* a touch in ring 3 of a slot's page with nothing behind it: registers in kvm_run */
+	LEFT_EXCEPTION, /* an exception in ring 3 that KVM keeps for itself: split locks; registers in kvm_run */
+	LEFT_RESTORE, /* a signal, on the way to ring 3: the frame is as the host made it or in memory */
+	LEFT_LOST,
+};
+
+/* KVM_RUN, at the rip and rsp in kvm_run, until the guest is where the host may take over. */
+enum left vcpu_enter(struct dune_vcpu *c);
+
 /* ---- monmap.c: the upper half ---- */
 
 struct monmap {
