@@ -82,7 +82,7 @@ ST_FN(by_gates)
 	while (!(err = try_gate(&g, p, has_children, NULL))) {
 		word = gate_word_of(g, NULL, 0);
 		CHECK(word >= 0 || word == -ETIMEDOUT);
-		board->made += word > 0 ? (uint64_t)word : 0;
+		board->made += word > 0 ? (uint64_t)word : 1; /* or it was stopped while it made them */
 		sthread_gate_destroy(g);
 	}
 	CHECK_ERR(err, -EDQUOT);
