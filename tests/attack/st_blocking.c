@@ -13,7 +13,6 @@
 #include "tests/attack/st_blocking.h"
 
 #define LIMIT_NS 1000000000UL
-#define SOON_NS	 2000000000UL
 #define SOON_MS	 30
 #define AT_ONCE	 8 /* rows that run at the same time */
 
@@ -301,8 +300,8 @@ static void over_limit(const struct row *row, size_t n)
 		NOTE("limit: %s, %lu ms", r->row->name, (unsigned long)(r->took / 1000000));
 		ST_LIMIT(&r->result, STHREAD_LIMIT_WALL_NS);
 		CHECK_GE((uint64_t)r->result.value, LIMIT_NS);
-		CHECK_LT((uint64_t)r->result.value, LIMIT_NS + SOON_NS);
-		CHECK_LT(r->took, LIMIT_NS + SOON_NS);
+		CHECK_LT((uint64_t)r->result.value, LIMIT_NS + st_late());
+		CHECK_LT(r->took, LIMIT_NS + st_late());
 		CHECK_HAS(st_words(&r->result), r->row->name);
 		await_start(r);
 		tear_down(r);
@@ -328,7 +327,7 @@ static void killed(const struct row *row, size_t n)
 		NOTE("kill: %s", r->row->name);
 		CHECK_OK(sthread_kill(r->st)); /* it waits: -ESRCH if it had ended */
 		r->result = st_join(r->st);
-		CHECK_LT(now() - start, SOON_NS);
+		CHECK_LT(now() - start, st_late());
 		ST_END(&r->result, STHREAD_KILLED);
 		CHECK_HAS(st_words(&r->result), r->row->name);
 		tear_down(r);

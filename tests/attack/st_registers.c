@@ -318,7 +318,7 @@ int main(void)
 	ST_RETURNED(&r, 0);
 	/* Where there are protection keys it locks itself out, once; elsewhere there is no such instruction. */
 	p = st_policy();
-	st_limit(p, STHREAD_LIMIT_WALL_NS, 2000000000);
+	st_limit(p, STHREAD_LIMIT_WALL_NS, 2000000000UL * st_slow());
 	keys = st_call(p, asks_key, NULL).end == STHREAD_RETURNED;
 	r = st_call(p, denies_own_memory_by_key, NULL);
 	if (keys)

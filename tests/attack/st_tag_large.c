@@ -53,10 +53,12 @@ static void ends(st_fn *fn, bool by_kill)
 		r = st_join(st);
 		ST_END(&r, STHREAD_KILLED);
 	} else {
-		st_limit(p, STHREAD_LIMIT_WALL_NS, 200 * MS);
+		const uint64_t limit = 200 * MS * st_slow();
+
+		st_limit(p, STHREAD_LIMIT_WALL_NS, limit);
 		start = life_now();
 		r = st_call(p, fn, board);
-		CHECK_LE(life_now() - start, 200 * MS + st_late());
+		CHECK_LE(life_now() - start, limit + st_late());
 		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
 		CHECK_EQ(board->begun, 1);
 	}

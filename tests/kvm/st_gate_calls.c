@@ -240,7 +240,7 @@ static void endings(void)
 	};
 	struct sthread_policy *p = st_policy(), *brief = st_policy();
 
-	st_limit(brief, STHREAD_LIMIT_WALL_NS, 300000000);
+	st_limit(brief, STHREAD_LIMIT_WALL_NS, 300000000UL * st_slow());
 	st_action(p, SYS_write, STHREAD_DENY_KILL);
 	st_limit(p, STHREAD_LIMIT_MEMORY, 3UL << 20);
 	for (int kind = 0; kind < 2; kind++) {

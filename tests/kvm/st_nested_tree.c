@@ -186,8 +186,8 @@ ST_FN(hands_on)
 	CHECK_OK(sthread_policy_connect(p, (const struct sockaddr *)&g->to, sizeof(g->to), STHREAD_EXACT));
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_MEMORY, 4 << 20));
 	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_FDS, 16));
-	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 1000000000));
-	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_WALL_NS, 5000000000));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_CPU_NS, 1000000000UL * st_slow()));
+	CHECK_OK(sthread_policy_limit(p, STHREAD_LIMIT_WALL_NS, 5000000000UL * st_slow()));
 	for (int i = 0; i < 20; i++) { /* what was lent came back */
 		CHECK_OK(sthread_call(p, uses, arg, &r));
 		CHECK_MSG(r.end == STHREAD_RETURNED && !r.value, "end %d: %s", r.end, r.message);
