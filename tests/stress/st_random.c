@@ -26,8 +26,8 @@
 #define POOL	    8
 
 /*
- * Nothing inside is both writable and executable: the bytes are text, the same in each build.  This beginning gives no
- * VPINSRB/W/D/Q with VEX.L set: QEMU 7.2 fails an assertion where it has to raise #UD for it.
+ * Nothing inside is both writable and executable: the bytes are text, the same in each build.  This beginning gives
+ * neither VPINSRW without the prefix 66 in it nor VROUNDSS/SD with VEX.L set, at any offset: QEMU 7.2 aborts on both.
  */
 #define BYTES (256UL << 10)
 extern const char random_bytes[];
