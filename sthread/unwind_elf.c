@@ -193,15 +193,16 @@ int unwind_elf_find(Dwfl_Module *mod, void **userdata, const char *name, Dwarf_A
 	if (fd < 0 && q.program)
 		fd = open(name, O_RDONLY | O_CLOEXEC);
 	file = fd < 0 ? NULL : elf_begin(fd, ELF_C_READ_MMAP, NULL);
-	if (file && elf_kind(file) == ELF_K_ELF && same_build(file, image)) {
+	if (file && elf_kind(file) == ELF_K_ELF && same_build(file, image) && !elf_cntl(file, ELF_C_FDREAD)) {
 		elf_end(image);
 		*file_name = strdup(name);
 		*elfp = file;
-		return fd;
+	} else {
+		elf_end(file);
+		*elfp = image;
 	}
-	elf_end(file);
+	/* It is mapped.  A number kept for later could be another file's, once the program has closed what it does not know. */
 	if (fd >= 0)
 		close(fd);
-	*elfp = image;
 	return -1;
 }

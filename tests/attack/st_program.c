@@ -218,12 +218,53 @@ static void protects_tag(void)
 	CHECK_OK(sthread_tag_destroy(tag));
 }
 
+/* ---- what reports read ---- */
+
+/* How many descriptors are of the program's file, or of a library's. */
+static unsigned objects_open(void)
+{
+	char path[32], to[300], self[300] = { 0 };
+	unsigned n = 0;
+
+	CHECK_GT(readlink("/proc/self/exe", self, sizeof(self) - 1), 0);
+	for (int fd = 0; fd < 2 * NUMBERS; fd++) {
+		memset(to, 0, sizeof(to));
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, to, sizeof(to) - 1) > 0 && (!strcmp(to, self) || strstr(to, ".so")))
+			n++;
+	}
+	return n;
+}
+
+ST_FN(faults)
+{
+	size_t (*volatile in_library)(const char *) = strlen;
+
+	return (void *)(in_library(arg) + 1); /* no tail call: it is in the backtrace */
+}
+
+/* What a report was made from is not kept open: closed by the program, its numbers would be other files' one day. */
+static void keeps_none(void)
+{
+	struct sthread_result r = st_call(NULL, faults, (void *)16);
+	int fd;
+
+	ST_FAULTS(&r, STHREAD_FAULT_MEMORY, 16, 1, ST_BELOW(faults), "libc");
+	CHECK_HAS(st_words(&r), "st_program.c:");
+	CHECK_EQ(objects_open(), 0);
+	/* The twin: it would be seen. */
+	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	CHECK_EQ(objects_open(), 1);
+	close(fd);
+}
+
 int main(void)
 {
 	zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	CHECK(zeros >= 0);
 	st_init();
 	protects_tag();
+	keeps_none();
 	st_others_live();
 	sthread_fini();
 	st_init();
