@@ -7,6 +7,7 @@
 #include <elfutils/libdwfl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sthread/cancel.h"
@@ -36,6 +37,48 @@ static uint64_t session_generation;
 static bool session_attached;
 static struct walk *current;
 
+/* Debug files that the session keeps open. It closes these numbers at its end, whatever is there. */
+#define DEBUG_FILES 64
+static struct debug_file {
+	int fd;
+	dev_t dev;
+	ino_t ino;
+} debug_files[DEBUG_FILES];
+static unsigned n_debug_files;
+
+/* The lock is held. One that cannot be kept in mind is not used. */
+static int remember(int fd)
+{
+	struct stat st;
+
+	if (n_debug_files == DEBUG_FILES || fstat(fd, &st)) {
+		close(fd);
+		return -1;
+	}
+	debug_files[n_debug_files++] = (struct debug_file){ fd, st.st_dev, st.st_ino };
+	return fd;
+}
+
+static bool debug_files_ours(void)
+{
+	struct stat st;
+
+	for (const struct debug_file *f = debug_files; f < debug_files + n_debug_files; f++)
+		if (fstat(f->fd, &st) || st.st_dev != f->dev || st.st_ino != f->ino)
+			return false;
+	return true;
+}
+
+/* The lock is held. Where the program put other files at its numbers, the session is left as it is. */
+static void session_end(void)
+{
+	if (debug_files_ours())
+		dwfl_end(session);
+	session = NULL;
+	session_attached = false;
+	n_debug_files = 0;
+}
+
 /*
  * Debug files by build identity only. dwfl_standard_find_debuginfo() would also try files beside
  * the object and, where the environment asks for it, servers on the network.
@@ -43,7 +86,9 @@ static struct walk *current;
 static int find_debuginfo(Dwfl_Module *mod, void **userdata, const char *name, Dwarf_Addr base,
 			  const char *file_name, const char *link, GElf_Word crc, char **found)
 {
-	return dwfl_build_id_find_debuginfo(mod, userdata, name, base, file_name, link, crc, found);
+	int fd = dwfl_build_id_find_debuginfo(mod, userdata, name, base, file_name, link, crc, found);
+
+	return fd < 0 ? fd : remember(fd);
 }
 
 static const Dwfl_Callbacks session_callbacks = {
@@ -120,9 +165,7 @@ static Dwfl *session_get(void)
 	if (!session)
 		return NULL;
 	if (!unwind_elf_report(session)) {
-		dwfl_end(session);
-		session = NULL;
-		session_attached = false;
+		session_end();
 		return NULL;
 	}
 	session_generation = generation;
@@ -264,9 +307,7 @@ bool unwind_symbol(uint64_t pc, bool call, struct unwind_symbol *out)
 void unwind_fini(void)
 {
 	pthread_mutex_lock(&lock);
-	dwfl_end(session);
-	session = NULL;
-	session_attached = false;
+	session_end();
 	pthread_mutex_unlock(&lock);
 }
 
@@ -279,5 +320,6 @@ void unwind_forked(void)
 	pthread_mutex_init(&lock, NULL);
 	session = NULL;
 	session_attached = false;
+	n_debug_files = 0;
 	current = NULL;
 }
