@@ -14,8 +14,8 @@
 #define STUB	 (MON_BASE + 0x1000) /* somewhere in the monitor */
 
 int __wrap_ioctl(int fd, unsigned long request, ...);
-int __wrap_open(const char *path, int flags, ...);
-int __real_open(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __real_open64(const char *path, int flags, ...);
 
 const struct mon_header monitor_blob[2] = { {
 	.magic = MON_MAGIC,
@@ -149,7 +149,8 @@ static int run(struct fake_cpu *c)
 
 /* ---- the calls of the kernel ---- */
 
-int __wrap_open(const char *path, int flags, ...)
+/* open(), by the name that programs built for large files call. */
+int __wrap_open64(const char *path, int flags, ...)
 {
 	va_list ap;
 	int mode;
@@ -159,7 +160,7 @@ int __wrap_open(const char *path, int flags, ...)
 	va_start(ap, flags);
 	mode = flags & O_CREAT ? va_arg(ap, int) : 0;
 	va_end(ap);
-	return __real_open(path, flags, mode);
+	return __real_open64(path, flags, mode);
 }
 
 int __wrap_ioctl(int fd, unsigned long request, ...)
