@@ -40,6 +40,9 @@ struct dune_vcpu;
 
 /* ---- the virtual machine ------------------------------------------------------------------------- */
 
+/* What runs ring 3. */
+enum dune_machine { DUNE_MACHINE_AUTO, DUNE_MACHINE_KVM };
+
 /* Where the monitor's decision code runs.  AUTO measures once which is cheaper. */
 enum dune_placement { DUNE_PLACE_AUTO, DUNE_PLACE_HOST, DUNE_PLACE_RING0 };
 
@@ -52,6 +55,7 @@ struct dune_vm_config {
 
 /* What the machine offers, probed when the VM was created. */
 struct dune_vm_info {
+	enum dune_machine machine;      /* not AUTO */
 	enum dune_placement placement;  /* HOST or RING0 */
 	bool syscall_faults;            /* `syscall` in ring 3 stays in ring 3 and arrives as a page fault (software KVM) */
 	bool smep, smap, umip;          /* in force in the guest */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vm/vm.h"
+#include "vm/machine.h"
 
 /* Take the space for a change; on an error it is not taken. */
 static int begin(struct dune_space *s)
@@ -14,7 +14,7 @@ static int begin(struct dune_space *s)
 		pthread_mutex_unlock(&s->lock);
 		return -EBUSY;
 	}
-	run_hold(s);
+	s->vm->ops->quiesce(s);
 	return 0;
 }
 
@@ -89,8 +89,8 @@ int dune_vm_restore(struct dune_space *s, dune_gva_t at, size_t len)
 int dune_vm_sync(struct dune_space *s)
 {
 	pthread_mutex_lock(&s->lock);
-	run_hold(s); /* edits that were made are not made again, over what ring 0 did since */
-	return end(s, edits_flush(s));
+	s->vm->ops->quiesce(s); /* edits that were made are not made again, over what ring 0 did since */
+	return end(s, s->vm->ops->sync(s));
 }
 
 int dune_vm_lookup(struct dune_space *s, dune_gva_t at, struct dune_leaf *out)
@@ -264,10 +264,10 @@ int dune_space_reset(struct dune_space *s, size_t keep)
 	if (!err)
 		s->reprotected = false;
 	/* Also what was parked without an edit to wait for: tables that were taken and not used. */
-	if (!s->nedits)
-		edits_done(s);
+	if (s->vm->ops->is_synced(s))
+		space_unpark(s);
 	else if (s->nparked > PARKED_MAX && !err)
-		err = edits_flush(s);
+		err = s->vm->ops->sync(s);
 	return end(s, err);
 }
 

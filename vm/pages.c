@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "vm/vm.h"
+#include "vm/machine.h"
 
 #define SLOT_MOST (1UL << 40) /* KVM takes less than 2^31 pages in one */
 
@@ -25,33 +25,18 @@ static dune_gpa_t address(uint32_t n)
 	return dune_gpa((uint64_t)n * DUNE_PAGE_SIZE);
 }
 
-int arena_init(struct dune_vm *vm, const struct dune_vm_config *cfg)
+int arena_init(struct dune_vm *vm, void *base, uint64_t size)
 {
 	struct arena *a = &vm->arena;
-	size_t meta = cfg->size / DUNE_PAGE_SIZE * sizeof(struct page);
-	void *pages;
+	size_t meta = size / DUNE_PAGE_SIZE * sizeof(struct page);
+	void *pages = mmap(NULL, meta, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int err;
 
-	if (cfg->size > 1UL << 43)
-		return -EINVAL;
-	if (mprotect(cfg->base, cfg->size, PROT_READ | PROT_WRITE))
-		return -errno;
-	/*
-	 * A fork would share pages that are being written, a core dump would hold every
-	 * compartment.
-	 */
-	if (madvise(cfg->base, cfg->size, MADV_DONTFORK) ||
-	    madvise(cfg->base, cfg->size, MADV_DONTDUMP))
-		return -errno;
-	/* A first touch of each 4 KiB would cost the runs more than all else that makes them cold. */
-	madvise(cfg->base, cfg->size, MADV_HUGEPAGE);
-	pages = mmap(NULL, meta, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (pages == MAP_FAILED)
 		return -ENOMEM;
 	madvise(pages, meta, MADV_DONTFORK);
-	a->base = cfg->base;
-	a->size = cfg->size;
+	a->base = base;
+	a->size = size;
 	a->pages = pages;
 	a->top = DUNE_PAGE_SIZE;
 	for (uint64_t at = 0, len; at < a->size; at += len) {

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vm/vm.h"
+#include "vm/machine.h"
 
 static int check(const struct dune_space *s, dune_gva_t at, size_t len, unsigned prot)
 {
@@ -95,7 +95,7 @@ int dune_region_add(struct dune_space *s, dune_gva_t at, size_t len, unsigned pr
 	if (err)
 		return err;
 	pthread_mutex_lock(&s->lock);
-	run_hold(s);
+	s->vm->ops->quiesce(s);
 	err = change(s, at, len, true, prot);
 	pthread_mutex_unlock(&s->lock);
 	return err;
@@ -108,7 +108,7 @@ int dune_region_remove(struct dune_space *s, dune_gva_t at, size_t len)
 	if (err)
 		return err;
 	pthread_mutex_lock(&s->lock);
-	run_hold(s);
+	s->vm->ops->quiesce(s);
 	err = change(s, at, len, false, 0);
 	pthread_mutex_unlock(&s->lock);
 	return err;

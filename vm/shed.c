@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vm/vm.h"
+#include "vm/machine.h"
 
 /* Has the source nothing there?  Then it is memory of a demand region. */
 static bool is_demand(struct dune_space *s, dune_gva_t at)
@@ -84,7 +84,7 @@ int dune_space_shed(struct dune_space *s, size_t keep, bool (*stop)(void *ctx), 
 		const struct dune_private *p = &s->private[i];
 
 		if (!err && i % STEP == STEP - 1)
-			err = stop && stop(ctx) ? -EINTR : edits_flush(s);
+			err = stop && stop(ctx) ? -EINTR : s->vm->ops->sync(s);
 		if (i < keep || err || !is_spare(s, p)) {
 			s->private[kept++] = *p;
 			continue;
@@ -101,11 +101,11 @@ int dune_space_shed(struct dune_space *s, size_t keep, bool (*stop)(void *ctx), 
 	s->mon->around_low = s->mon->around_high = 0;
 	s->mon->around = 0;
 	if (!err)
-		err = edits_flush(s);
+		err = s->vm->ops->sync(s);
 	if (!err) {
 		bool done = pt_rejoin(&s->pt, &s->source->pt, stop, ctx);
 
-		err = edits_flush(s);
+		err = s->vm->ops->sync(s);
 		if (!err && !done)
 			err = -EINTR;
 	}

@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * slots.c - memslots, append-only: deleting one makes KVM forget every translation of the VM.
- * World: host. Guest-physical: the arena from 0, then the windows from vm->slot_top upwards.
+ * slots.c - which memory of the process is behind which guest-physical addresses.  World: host.
+ *
+ * The arena from 0, then the windows from vm->slot_top upwards.  Append-only: to delete one would make KVM forget every
+ * translation of the VM.
  */
 #include <errno.h>
-#include <linux/kvm.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
-#include "vm/vm.h"
+#include "vm/machine.h"
 
 int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t len, bool readonly)
 {
-	struct kvm_userspace_memory_region region = {
-		.slot = (uint32_t)vm->nslots,
-		.flags = readonly ? KVM_MEM_READONLY : 0,
-		.guest_phys_addr = gpa,
-		.memory_size = len,
-		.userspace_addr = (uint64_t)hva,
-	};
+	const struct slot slot = { (uint64_t)hva, gpa, len, readonly };
+	int err;
 
 	if (vm->nslots == vm->slots_cap) {
 		size_t cap = vm->slots_cap ? 2 * vm->slots_cap : 64;
@@ -29,10 +24,10 @@ int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t le
 		vm->slots = slots;
 		vm->slots_cap = cap;
 	}
-	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-		return vm_error(errno);
-	vm->slots[vm->nslots++] = (struct slot){ (uint64_t)hva, gpa, len, readonly };
-	return 0;
+	err = vm->ops->window(vm, &slot);
+	if (!err)
+		vm->slots[vm->nslots++] = slot;
+	return err;
 }
 
 const void *slot_host(struct dune_vm *vm, dune_gpa_t page)

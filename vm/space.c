@@ -4,13 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vm/vm.h"
+#include "vm/machine.h"
 
 int dune_space_create(struct dune_vm *vm, struct dune_space **out)
 {
-	struct dune_space *s = calloc(1, sizeof(*s));
+	struct dune_space *s = calloc(1, vm->ops->space_size);
 	pthread_mutexattr_t recursive;
-	uint64_t *root;
 	int err;
 
 	if (!s)
@@ -18,26 +17,21 @@ int dune_space_create(struct dune_vm *vm, struct dune_space **out)
 	pthread_mutexattr_init(&recursive);
 	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&s->lock, &recursive);
-	s->edits = malloc(EDITS_MAX * sizeof(*s->edits));
-	if (!s->edits) {
-		err = -ENOMEM;
-		goto no_edits;
-	}
 	err = dune_page_alloc(vm, &s->mon_page);
 	if (err)
 		goto no_page;
 	err = arena_table_alloc(vm, true, &s->pt.root);
 	if (err)
 		goto no_root;
-	root = arena_host(&vm->arena, s->pt.root);
-	root[PT_ENTRIES - 1] =
-		((const uint64_t *)arena_host(&vm->arena, vm->mon.root))[PT_ENTRIES - 1];
 	s->vm = vm;
 	s->pt.ops = &space_pt_ops;
 	s->pt.ctx = s;
 	s->mon = arena_host(&vm->arena, s->mon_page);
 	s->mon->root = s->pt.root.v;
 	s->mon->used = 2;
+	err = vm->ops->space_init(s);
+	if (err)
+		goto no_machine;
 	pthread_mutex_lock(&vm->lock);
 	s->serial = ++vm->spaces_made;
 	s->next = vm->spaces;
@@ -49,11 +43,12 @@ int dune_space_create(struct dune_vm *vm, struct dune_space **out)
 	*out = s;
 	return 0;
 
+no_machine:
+	arena_table_free(vm, true, s->pt.root);
 no_root:
 	dune_page_put(vm, s->mon_page);
 no_page:
-	free(s->edits);
-no_edits:
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 	return err;
 }
@@ -100,11 +95,12 @@ static struct dune_space *release(struct dune_space *s)
 	struct dune_vm *vm = s->vm;
 
 	/* If an edit cannot be made the VM is broken, nothing runs any more, and pages may go. */
-	edits_flush(s);
+	(void)!vm->ops->sync(s);
 	pt_free(&s->pt);
-	edits_done(s);
+	space_unpark(s);
+	vm->ops->space_fini(s);
 	if (s->live) {
-		edits_scrub(vm, (uint32_t)(s->pt.root.v / DUNE_PAGE_SIZE), true);
+		vm->ops->scrub(vm, (uint32_t)(s->pt.root.v / DUNE_PAGE_SIZE), true);
 	} else {
 		memset(arena_host(&vm->arena, s->pt.root), 0, DUNE_PAGE_SIZE / 2);
 		arena_table_free(vm, true, s->pt.root);
@@ -122,7 +118,6 @@ static struct dune_space *release(struct dune_space *s)
 	dune_page_put(vm, s->mon_page);
 	pthread_mutex_destroy(&s->lock);
 	free(s->private);
-	free(s->edits);
 	free(s);
 	return source;
 }

@@ -2,10 +2,10 @@
 /*
  * vm.h - what the files of vm/ share.  World: host.
  *
- * Locking: a space's lock guards its tables, edits, regions and private pages; it is not held while
- * a vCPU is inside the guest.  vm->service_lock guards the service vCPU, the monitor's tables and
- * the making of vCPUs; vm->lock slots, the page allocator, the lists of spaces and vCPUs, and which
- * vCPU is in which space. Order: space, vm->service_lock, vm->lock.
+ * Locking: a space's lock guards its tables, regions and private pages; it is not held while a vCPU is in
+ * ring 3.  vm->making guards the making of vCPUs, and what the machine says; vm->lock slots, the page
+ * allocator, the lists of spaces and vCPUs, and which vCPU is in which space.  Order: space, vm->making,
+ * vm->lock.
  */
 #ifndef VM_VM_H
 #define VM_VM_H
@@ -20,7 +20,7 @@
 #include "vm/monitor/monitor.h"
 #include "vm/pt.h"
 
-struct kvm_run;
+struct machine_ops;
 
 /* ---- pages.c: the arena ---- */
 
@@ -40,7 +40,8 @@ struct arena {
 
 struct dune_vm;
 
-int arena_init(struct dune_vm *vm, const struct dune_vm_config *cfg);
+/* The machine has made [base, base+size) readable and writable. */
+int arena_init(struct dune_vm *vm, void *base, uint64_t size);
 void arena_fini(struct dune_vm *vm);
 /*
  * A zeroed page that becomes a page table, and stays one for ever: its entries were cleared by ring
@@ -72,9 +73,7 @@ bool slot_covers(struct dune_vm *vm, dune_gpa_t page, uint64_t len, bool write);
 int slot_register(struct dune_vm *vm, uint64_t gpa, const void *hva, uint64_t len,
 		  bool readonly); /* vm->lock held */
 
-/* ---- space.c, mapping.c, edits.c ---- */
-
-#define EDITS_MAX 64
+/* ---- space.c, mapping.c, tables.c ---- */
 
 struct dune_space {
 	pthread_mutex_t lock; /* recursive */
@@ -89,14 +88,10 @@ struct dune_space {
 	bool reprotected; /* a private page may have other rights than at first */
 	bool live;	  /* ran: an entry that was present is changed by ring 0 */
 
-	/* Edits that ring 0 has not made yet.  Reads see through them. */
-	struct mon_edit *edits;
-	unsigned nedits;
-	bool edits_flush; /* one of them was above a leaf */
-	/* Was handed the first `handed` of them: these are not changed, only followed by newer. */
-	struct dune_vcpu *editor;
-	unsigned handed;
-	/* Pages to give back once they are made: chains through struct page, 0 ends them. */
+	/*
+	 * Pages that ring 3 may still reach, until a change is in force that took them away: chains through struct page,
+	 * 0 ends them.
+	 */
 	uint32_t parked_pages, parked_tables;
 	unsigned nparked;
 
@@ -106,7 +101,6 @@ struct dune_space {
 	uint64_t serial; /* never the same twice in a VM: a root page may be */
 
 	unsigned runners; /* vCPUs inside dune_vcpu_run() with it; vm->lock */
-	struct dune_vcpu *inside; /* where ring 0 decides: in the guest with it, and not yet heard of since; lock */
 	struct dune_space *next, **link;
 };
 
@@ -120,140 +114,59 @@ void space_note_private(struct dune_space *s, struct mon_private p);
 void space_mark_live(struct dune_space *s);
 
 extern const struct pt_ops space_pt_ops;
-/* Hand all staged edits (at most MON_EDITS) to the vCPU, the only one that runs the space. */
-void edits_hand_over(struct dune_space *s, struct dune_vcpu *c);
-/* That vCPU is out.  False: it did not get as far as to make them; they are still staged. */
-bool edits_taken_back(struct dune_space *s, struct dune_vcpu *c);
-/* Every staged edit was made and no vCPU can hold what they changed: pages go back. */
-void edits_done(struct dune_space *s);
-/* Make all staged edits now, by the service vCPU.  -EIO: the VM is broken. */
-int edits_flush(struct dune_space *s);
-/*
- * Dead tables, or one dead root, that were live, chained as what is parked: ring 0 clears their
- * entries (a root's lower half), then they are free.
- */
-void edits_scrub(struct dune_vm *vm, uint32_t tables, bool root);
+/* No vCPU can reach what is parked: it goes back. */
+void space_unpark(struct dune_space *s);
 
 /* ---- vcpu.c ---- */
-
-/* Arena pages that ring 0 was given and has not used. */
-struct pile {
-	uint64_t at[MON_STOCK];
-	uint32_t n;
-};
 
 struct dune_vcpu {
 	struct dune_vm *vm;
 	unsigned id;
-	bool ring0; /* ring 0 decides traps; else the host does */
-	int fd;
-	struct kvm_run *run;
-	struct mon_vcpu *mon;	  /* host address of its shared page */
-	char *stack;		  /* host address of the page of the ring-0 stack */
-	uint64_t area;		  /* guest address */
-	uint64_t syscall_entry;	  /* guest address, in MSR_LSTAR */
 	struct dune_space *space; /* inside dune_vcpu_run(): whose; vm->lock for others */
-	uint64_t cr3;		  /* loaded */
-	uint64_t cr3_space;	  /* serial of the space it was loaded for */
-	uint64_t generation;	  /* of that space, last flushed for; atomic */
-	_Atomic pid_t thread;	  /* inside KVM_RUN or about to be: to be signalled */
+	_Atomic pid_t thread;	  /* in ring 3 or about to be: to be interrupted */
 	atomic_bool kicked;	  /* dune_vcpu_kick() */
 	bool lost;
-	struct pile pages, tables; /* its stock, as the host knows it: mon only shows it */
 	_Atomic uint64_t switches;
 	struct dune_vcpu *next; /* all vCPUs of the VM */
 	struct dune_vcpu *next_free;
 };
 
-/* vm->service_lock held. */
+/* vm->making held. */
 int vcpu_new(struct dune_vm *vm, struct dune_vcpu **out);
-void vcpu_close(struct dune_vcpu *c);
-/* Have ring 0 make the edits in c->mon.  -EIO: the vCPU is lost. */
-int vcpu_apply(struct dune_vcpu *c);
+/* About to be in ring 3: who interrupts from here on finds the thread. */
+void vcpu_publish(struct dune_vcpu *c);
+/* Published: who kicked before has set the flag.  False: it was kicked, or the VM is broken, and it must not enter. */
+bool vcpu_may_enter(struct dune_vcpu *c);
+void vcpu_withdraw(struct dune_vcpu *c);
 /* In a child of fork(). */
-void run_forked(void);
-/*
- * run.c.  s->lock held, for a change: ring 0, which knows no lock, decides nothing in the space until it is released.
- */
-void run_hold(struct dune_space *s);
-/*
- * stock.c.  s->lock held.  Where ring 0 decides: what it needs to resolve faults, when it asks for it.  -ENOMEM.
- */
-int stock_refill(struct dune_vcpu *c, struct dune_space *s);
-/* What is left of it goes back when the run stops: a waiting space holds only what is its own. */
-void stock_return(struct dune_vcpu *c);
-/* Takes over what ring 0 noted.  The vCPU is lost if that cannot be, or there is no room for it. */
-void stock_drain(struct dune_vcpu *c, struct dune_space *s);
-/* Wait until every vCPU that runs s has flushed for its current generation. */
-void vcpu_shootdown(struct dune_space *s);
-/* Wait until the vCPU has made the edits that it was handed, or is out. */
-void vcpu_await_edits(struct dune_vcpu *c);
-/* Wait until it is out. */
-void vcpu_await_out(struct dune_vcpu *c);
-
-/* ---- enter.c ---- */
-
-/* How a KVM_RUN ended. */
-enum left {
-	LEFT_TRAP, /* an entry stub left at once: registers in kvm_run, the processor's words on the stack */
-	LEFT_MONITOR, /* the monitor left: the frame in memory, the reason in mon->exit */
-	LEFT_RING3,   /* a signal, in ring 3: registers in kvm_run */
-	LEFT_BUS, /* a touch in ring 3 of a slot's page with nothing behind it: registers in kvm_run */
-	LEFT_EXCEPTION, /* an exception in ring 3 that KVM keeps for itself: split locks; registers in kvm_run */
-	LEFT_RESTORE, /* a signal, on the way to ring 3: the frame is as the host made it or in memory */
-	LEFT_LOST,
-};
-
-/* KVM_RUN, at the rip and rsp in kvm_run, until the guest is where the host may take over. */
-enum left vcpu_enter(struct dune_vcpu *c);
-
-/* ---- monmap.c: the upper half ---- */
-
-struct monmap {
-	dune_gpa_t root; /* an address space that maps the monitor only */
-	dune_gpa_t top;	 /* the table below its last entry, shared by all roots */
-	dune_gpa_t text; /* the image */
-	size_t text_pages;
-	const struct mon_header *header;
-};
-
-int monmap_init(struct dune_vm *vm);
-/* Map the area of vCPU `id`; fills its host addresses. */
-int monmap_area(struct dune_vm *vm, struct dune_vcpu *c);
+void vcpus_forked(void);
 
 /* ---- vm.c ---- */
 
-/*
- * The program can have closed our descriptors, as by closefrom(), and have others at these numbers:
- * they are told by an ioctl that KVM knows and that does nothing.
- */
-/* What an ioctl on the VM failed with, negative.  -EIO: it was not ours. */
-int vm_error(int err);
-/* Closes it if it is still KVM's, which knows the request. */
-void vm_close(int fd, unsigned long request, void *arg);
-
 struct dune_vm {
+	const struct machine_ops *ops;
 	pthread_mutex_t lock;
-	pthread_mutex_t service_lock;
-	int kvm_fd, vm_fd;
+	pthread_mutex_t making;
 	int kick_signal;
-	size_t run_size;
 	struct dune_vm_info info;
-	struct kvm_cpuid2 *cpuid;
 	struct arena arena;
 	struct slot *slots;
 	size_t nslots, slots_cap;
 	uint64_t slot_top; /* next guest-physical address for a window */
-	struct monmap mon;
 	dune_gpa_t zero_page;
-	struct dune_vcpu *service; /* makes edits for spaces that no vCPU runs */
 	struct dune_vcpu *vcpus, *free_vcpus;
-	unsigned nvcpus;
+	unsigned nvcpus; /* numbers that the machine has taken */
 	struct dune_space *spaces;
 	uint64_t spaces_made;
 	uint64_t lost, cow, demand, spurious; /* vCPUs; faults of spaces that are gone */
 	_Atomic uint64_t edits;
 	atomic_bool broken; /* an edit could not be made, or dune_vm_stop(): nothing runs any more */
 };
+
+/* The entry as it lies in memory. */
+static inline uint64_t *space_entry(struct dune_space *s, dune_gpa_t entry)
+{
+	return (uint64_t *)arena_host(&s->vm->arena, entry);
+}
 
 #endif

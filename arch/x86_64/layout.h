@@ -69,6 +69,7 @@
 #define VECTOR_NMI 2
 #define VECTOR_BP 3
 #define VECTOR_DF 8
+#define VECTOR_GP 13
 #define VECTOR_PF 14
 #define VECTOR_MC 18
 #define VECTOR_SYSCALL 256

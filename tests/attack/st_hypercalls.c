@@ -6,7 +6,7 @@
  */
 #include "sthread/internal.h"
 #include "tests/st.h"
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 #define KVM_EPERM 1 /* what KVM answers ring 3 */
 /* The numbers of the software KVM, as published; those that have no meaning yet, too. */

@@ -8,7 +8,7 @@
 
 #include "sthread/internal.h"
 #include "tests/st.h"
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 #define SECRET	"secret of one"
 #define TARGETS 128
@@ -142,13 +142,13 @@ static void aim_at_all(const struct lane *keeper, const char *area)
 		aim("struct mon_space", "", s->mon, false, "never granted");
 	}
 	for (const struct dune_vcpu *c = vm->vcpus; c; c = c->next, vcpus++) {
-		aim("kvm_run", "", c->run, false, "not granted");
-		aim("struct mon_vcpu", "", c->mon, false, "never granted");
-		aim("the stack of ring 0", "", c->stack, false, "never granted");
+		aim("kvm_run", "", kvm_vcpu_of(c)->run, false, "not granted");
+		aim("struct mon_vcpu", "", kvm_vcpu_of(c)->mon, false, "never granted");
+		aim("the stack of ring 0", "", kvm_vcpu_of(c)->stack, false, "never granted");
 	}
-	aim("the monitor's tables", "", arena_host(&vm->arena, vm->mon.top), false,
+	aim("the monitor's tables", "", arena_host(&vm->arena, kvm_of(vm)->mon.top), false,
 	    "never granted");
-	aim("the monitor's text", "", arena_host(&vm->arena, vm->mon.text), true, "never granted");
+	aim("the monitor's text", "", arena_host(&vm->arena, kvm_of(vm)->mon.text), true, "never granted");
 	/* This thread's and two workers', the service vCPU; the template. */
 	CHECK_GE(vcpus, 4);
 	CHECK_GE(spaces, 4);

@@ -7,7 +7,7 @@
 #include "arch/layout.h"
 #include "tests/attack/vm_ring3_table.h"
 #include "tests/guest.h"
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 #define TEXT 0x14000000UL
 #define SCRATCH 0x15000000UL
@@ -147,7 +147,7 @@ static void touch(const char *routine, uint64_t at)
 	bool canonical = at + (1UL << 47) < 1UL << 48, fetch = routine == guest_r_call;
 	enum dune_exit e = run(&f);
 
-	if (soft && fetch && at == c->syscall_entry) {
+	if (soft && fetch && at == kvm_vcpu_of(c)->syscall_entry) {
 		CHECK_MSG(e == DUNE_EXIT_SYSCALL, "%s", guest_exit_text(e, &f));
 		return;
 	}
@@ -180,7 +180,7 @@ static void addresses(void)
 		0, 4096, TEXT + 4096, DUNE_USER_END, DUNE_USER_END + 4088, 1UL << 47, 1UL << 63, 0xffff7fffffffffff & ~7UL,
 		0xffff800000000000, 0xffff888000000000, 0xffffffff00000000, -8UL, -4096UL, MON_BASE - 4096,
 	};
-	uint64_t pages = (c->vm->mon.header->end - MON_BASE) / DUNE_PAGE_SIZE + 2;
+	uint64_t pages = (kvm_of(c->vm)->mon.header->end - MON_BASE) / DUNE_PAGE_SIZE + 2;
 
 	for (size_t i = 0; i < sizeof(some) / sizeof(*some); i++)
 		touch_all(some[i]);
@@ -193,13 +193,13 @@ static void addresses(void)
 	/* Its own area, those of the others, and the first that no vCPU has. */
 	for (uint64_t i = 0; i < 4 * MON_AREA_SIZE / DUNE_PAGE_SIZE; i++)
 		touch_all(MON_AREAS + i * DUNE_PAGE_SIZE + 16);
-	touch_all(c->syscall_entry);
-	touch_all(other->syscall_entry);
-	touch(guest_r_call, c->syscall_entry + 1);
-	touch(guest_r_call, c->vm->mon.header->apply);
-	touch(guest_r_call, c->vm->mon.header->resume_frame);
-	touch(guest_r_call, c->vm->mon.header->restore);
-	touch(guest_r_call, c->vm->mon.header->resume);
+	touch_all(kvm_vcpu_of(c)->syscall_entry);
+	touch_all(kvm_vcpu_of(other)->syscall_entry);
+	touch(guest_r_call, kvm_vcpu_of(c)->syscall_entry + 1);
+	touch(guest_r_call, kvm_of(c->vm)->mon.header->apply);
+	touch(guest_r_call, kvm_of(c->vm)->mon.header->resume_frame);
+	touch(guest_r_call, kvm_of(c->vm)->mon.header->restore);
+	touch(guest_r_call, kvm_of(c->vm)->mon.header->resume);
 	/* Its own data is not code, its code not data, and both are what they are. */
 	touch(guest_r_call, SCRATCH);
 	guest_write_fault(c, s, TEXT, PF_DENIED_WRITE);
@@ -215,7 +215,7 @@ static void jump_to_entry(void)
 				       DUNE_USER_END - 1, GUEST_CODE };
 
 	for (size_t i = 0; i < sizeof(to) / sizeof(*to); i++) {
-		struct dune_frame f = guest_frame(guest_r_call, c->syscall_entry, 0, 0);
+		struct dune_frame f = guest_frame(guest_r_call, kvm_vcpu_of(c)->syscall_entry, 0, 0);
 		enum dune_exit e;
 
 		memset(text, 0xf4, DUNE_PAGE_SIZE); /* hlt */
@@ -241,7 +241,7 @@ static void jump_to_entry(void)
 	/* An answered call resumes at once, wherever the decision is made. */
 	CHECK_OK(dune_space_answer(s, 77, 88));
 	for (size_t i = 0; soft && i < sizeof(to) / sizeof(*to); i++) {
-		struct dune_frame f = guest_frame(guest_r_call, c->syscall_entry, 0, 0);
+		struct dune_frame f = guest_frame(guest_r_call, kvm_vcpu_of(c)->syscall_entry, 0, 0);
 
 		f.rcx = to[i];
 		f.r11 = ~0UL;

@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "arch/arch.h"
+#include "arch/kvm.h"
 #include "arch/layout.h"
 #include "tests/unit/kvm_fake.h"
 #include "tests/fuzz/fuzz.h"
@@ -59,7 +59,7 @@ static void claim_tree(const struct dune_space *s, uint64_t table, int level)
 	claim(table, "a table");
 	for (unsigned i = 0; i < (level == PT_LEVELS ? PT_ENTRIES / 2 : PT_ENTRIES); i++) {
 		/* As it is to be, where a change is staged. */
-		uint64_t e = s->nedits ? s->pt.ops->get(s->pt.ctx, dune_gpa(table + i * 8)) : entries[i];
+		uint64_t e = kvm_space_of(s)->nedits ? s->pt.ops->get(s->pt.ctx, dune_gpa(table + i * 8)) : entries[i];
 
 		if (level > 1 && e && !(e & PT_PS)) {
 			if (!(e & PT_SHARED))
@@ -86,7 +86,7 @@ static void check(void)
 	for (unsigned i = 0; i < DUNE_PAGE_SIZE; i += 8)
 		CHECK_EQ(bytes[i], SECRET);
 	for (const struct dune_vcpu *c = vm->vcpus; c; c = c->next) {
-		CHECK(!c->space && !c->pages.n && !c->tables.n); /* returned, or given up */
+		CHECK(!c->space && !kvm_vcpu_of(c)->pages.n && !kvm_vcpu_of(c)->tables.n); /* returned, or given up */
 	}
 	for (const struct dune_space *s = vm->spaces; s; s = s->next) {
 		claim(s->mon_page.v, "a space's state");

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 
-#include "arch/arch.h"
+#include "arch/kvm.h"
 #include "arch/layout.h"
 #include "tests/test.h"
 

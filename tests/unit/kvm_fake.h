@@ -11,7 +11,7 @@
 
 #include <linux/kvm.h>
 
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 /* A vCPU in KVM_RUN. */
 struct fake_cpu {

@@ -2,7 +2,7 @@
 /* tables.c - the descriptor tables of the guest, as bytes.  World: host; pure. */
 #include <string.h>
 
-#include "arch/arch.h"
+#include "arch/kvm.h"
 #include "arch/x86_64/layout.h"
 
 struct gate {

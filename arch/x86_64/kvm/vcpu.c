@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kvm_vcpu.c - a vCPU brought up, and its registers read and written, by the KVM interface.  World:
+ * vcpu.c - a vCPU brought up, and its registers read and written, by the KVM interface.  World:
  * host.
  */
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
-#include "arch/arch.h"
+#include "arch/kvm.h"
 #include "arch/x86_64/layout.h"
 #include "include/dune.h"
 

@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "arch/arch.h"
+#include "arch/kvm.h"
 #include "arch/layout.h"
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 /* The monitor's image, embedded by vm/monitor/blob.S. */
 extern const char monitor_blob[], monitor_blob_end[];
@@ -18,14 +18,14 @@ extern const char monitor_blob[], monitor_blob_end[];
 #define TEXT  (PT_P | PT_A)
 #define TABLE (PT_P | PT_W | PT_A)
 
-static uint64_t *entry_of(struct dune_vm *vm, dune_gpa_t table, uint64_t at, int level)
+static uint64_t *entry_of(struct kvm_vm *vm, dune_gpa_t table, uint64_t at, int level)
 {
-	return (uint64_t *)arena_host(&vm->arena, table) +
+	return (uint64_t *)arena_host(&vm->vm.arena, table) +
 	       (at >> (3 + 9 * level) & (PT_ENTRIES - 1));
 }
 
 /* The leaf table (level 1) that translates `at`, made if need be. */
-static int leaf_table(struct dune_vm *vm, uint64_t at, dune_gpa_t *out)
+static int leaf_table(struct kvm_vm *vm, uint64_t at, dune_gpa_t *out)
 {
 	dune_gpa_t table = vm->mon.top;
 
@@ -36,7 +36,7 @@ static int leaf_table(struct dune_vm *vm, uint64_t at, dune_gpa_t *out)
 		if (!(*e & PT_P)) {
 			dune_gpa_t fresh;
 
-			err = arena_table_alloc(vm, false, &fresh);
+			err = arena_table_alloc(&vm->vm, false, &fresh);
 			if (err)
 				return err;
 			*e = fresh.v | TABLE;
@@ -47,7 +47,7 @@ static int leaf_table(struct dune_vm *vm, uint64_t at, dune_gpa_t *out)
 	return 0;
 }
 
-static int map(struct dune_vm *vm, uint64_t at, dune_gpa_t page, uint64_t bits)
+static int map(struct kvm_vm *vm, uint64_t at, dune_gpa_t page, uint64_t bits)
 {
 	dune_gpa_t table;
 	int err = leaf_table(vm, at, &table);
@@ -58,18 +58,18 @@ static int map(struct dune_vm *vm, uint64_t at, dune_gpa_t page, uint64_t bits)
 }
 
 /* A fresh page mapped at `at`. */
-static int map_new(struct dune_vm *vm, uint64_t at, uint64_t bits, void **host)
+static int map_new(struct kvm_vm *vm, uint64_t at, uint64_t bits, void **host)
 {
 	dune_gpa_t page;
-	int err = dune_page_alloc(vm, &page);
+	int err = dune_page_alloc(&vm->vm, &page);
 
 	if (err)
 		return err;
-	*host = arena_host(&vm->arena, page);
+	*host = arena_host(&vm->vm.arena, page);
 	return map(vm, at, page, bits);
 }
 
-int monmap_init(struct dune_vm *vm)
+int monmap_init(struct kvm_vm *vm)
 {
 	const struct mon_header *h = (const struct mon_header *)monitor_blob;
 	size_t len = (size_t)(monitor_blob_end - monitor_blob);
@@ -81,12 +81,12 @@ int monmap_init(struct dune_vm *vm)
 		return -ENOEXEC;
 	m->header = h;
 	m->text_pages = (h->end - MON_BASE) / DUNE_PAGE_SIZE;
-	if ((err = arena_table_alloc(vm, true, &m->root)) ||
-	    (err = arena_table_alloc(vm, false, &m->top)) ||
-	    (err = dune_pages_alloc(vm, m->text_pages, &m->text)))
+	if ((err = arena_table_alloc(&vm->vm, true, &m->root)) ||
+	    (err = arena_table_alloc(&vm->vm, false, &m->top)) ||
+	    (err = dune_pages_alloc(&vm->vm, m->text_pages, &m->text)))
 		return err;
 	*entry_of(vm, m->root, MON_BASE, 4) = m->top.v | TABLE;
-	memcpy(arena_host(&vm->arena, m->text), monitor_blob, len);
+	memcpy(arena_host(&vm->vm.arena, m->text), monitor_blob, len);
 	for (uint64_t at = MON_BASE; at < h->end; at += DUNE_PAGE_SIZE) {
 		err = map(vm, at, dune_gpa(m->text.v + (at - MON_BASE)),
 			  at < h->text ? READ : TEXT);
@@ -104,25 +104,25 @@ int monmap_init(struct dune_vm *vm)
 }
 
 /* The page of an area at `at`, made at the first attempt. */
-static int area_page(struct dune_vm *vm, dune_gpa_t table, uint64_t at, void *host)
+static int area_page(struct kvm_vm *vm, dune_gpa_t table, uint64_t at, void *host)
 {
 	uint64_t *e = entry_of(vm, table, at, 1);
 	dune_gpa_t page;
 
 	if (!(*e & PT_P)) {
-		int err = dune_page_alloc(vm, &page);
+		int err = dune_page_alloc(&vm->vm, &page);
 
 		if (err)
 			return err;
 		*e = page.v | WRITE;
 	}
-	*(void **)host = arena_host(&vm->arena, dune_gpa(*e & PT_ADDR));
+	*(void **)host = arena_host(&vm->vm.arena, dune_gpa(*e & PT_ADDR));
 	return 0;
 }
 
-int monmap_area(struct dune_vm *vm, struct dune_vcpu *c)
+int monmap_area(struct kvm_vm *vm, struct kvm_vcpu *c)
 {
-	uint64_t area = MON_AREAS + (uint64_t)c->id * MON_AREA_SIZE, tables_at;
+	uint64_t area = MON_AREAS + (uint64_t)c->c.id * MON_AREA_SIZE, tables_at;
 	struct monmap *m = &vm->mon;
 	dune_gpa_t table;
 	int err;
@@ -141,7 +141,7 @@ int monmap_area(struct dune_vm *vm, struct dune_vcpu *c)
 	c->area = area;
 	c->mon->area = area;
 	c->mon->area_table = tables_at;
-	c->mon->zero_page = vm->zero_page.v;
+	c->mon->zero_page = vm->vm.zero_page.v;
 	arch_fill_gdt((char *)c->mon + (MON_AREA_GDT - MON_AREA_VCPU), area + MON_AREA_GDT,
 		      area + MON_AREA_STACK_TOP, area + MON_AREA_IST);
 	return 0;

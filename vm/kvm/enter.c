@@ -10,9 +10,9 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 
-#include "arch/arch.h"
+#include "arch/kvm.h"
 #include "arch/layout.h"
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 static bool in_monitor(uint64_t rip)
 {
@@ -34,16 +34,16 @@ static void hold_signals(struct mask *m)
 }
 
 /* KVM_RUN until the guest is where the host may take over. */
-static enum left enter_masked(struct dune_vcpu *c, struct mask *mask)
+static enum left enter_masked(struct kvm_vcpu *c, struct mask *mask)
 {
-	const struct mon_header *h = c->vm->mon.header;
+	const struct mon_header *h = kvm_of(c->c.vm)->mon.header;
 	struct dune_frame now;
 	int again = 0;
 
 	for (;;) {
 		int r;
 
-		atomic_fetch_add_explicit(&c->switches, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&c->c.switches, 1, memory_order_relaxed);
 		r = ioctl(c->fd, KVM_RUN, 0);
 		if (r == 0)
 			break;
@@ -80,7 +80,7 @@ static enum left enter_masked(struct dune_vcpu *c, struct mask *mask)
 	return c->mon->exit == MON_EXIT_NONE ? LEFT_TRAP : LEFT_MONITOR;
 }
 
-enum left vcpu_enter(struct dune_vcpu *c)
+enum left kvm_run_guest(struct kvm_vcpu *c)
 {
 	struct mask mask = { .held = false };
 	enum left how = enter_masked(c, &mask);

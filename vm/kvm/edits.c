@@ -9,19 +9,15 @@
  * written in place.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 _Static_assert(EDITS_MAX <= MON_EDITS, "what is staged can be handed over");
 
-static uint64_t *entry_host(struct dune_space *s, dune_gpa_t entry)
-{
-	return (uint64_t *)arena_host(&s->vm->arena, entry);
-}
-
 /* The newest edit of this entry. */
-static struct mon_edit *staged(struct dune_space *s, dune_gpa_t entry)
+static struct mon_edit *staged(struct kvm_space *s, dune_gpa_t entry)
 {
 	for (unsigned i = s->nedits; i-- > 0;) {
 		if (entry.v - s->edits[i].entry <= s->edits[i].more * 8)
@@ -31,7 +27,7 @@ static struct mon_edit *staged(struct dune_space *s, dune_gpa_t entry)
 }
 
 /* The newest edit of all, if it clears the entry just before this one and may still change. */
-static struct mon_edit *clears_before(struct dune_space *s, dune_gpa_t entry)
+static struct mon_edit *clears_before(struct kvm_space *s, dune_gpa_t entry)
 {
 	struct mon_edit *e = &s->edits[s->nedits - 1];
 
@@ -50,26 +46,26 @@ static uint64_t entries(const struct mon_edit *edits, unsigned n)
 	return sum;
 }
 
-static uint64_t ops_get(void *ctx, dune_gpa_t entry)
+uint64_t edits_get(struct dune_space *space, dune_gpa_t entry)
 {
-	struct dune_space *s = ctx;
+	struct kvm_space *s = kvm_space_of(space);
 	const struct mon_edit *e = s->nedits ? staged(s, entry) : NULL;
 
-	return e ? e->value : *entry_host(s, entry);
+	return e ? e->value : *space_entry(&s->s, entry);
 }
 
-static void ops_set(void *ctx, dune_gpa_t entry, uint64_t old, uint64_t val, dune_gva_t at,
-		    int level)
+void edits_set(struct dune_space *space, dune_gpa_t entry, uint64_t old, uint64_t val, dune_gva_t at,
+	       int level)
 {
-	struct dune_space *s = ctx;
+	struct kvm_space *s = kvm_space_of(space);
 	struct mon_edit *e = s->nedits ? staged(s, entry) : NULL;
 
 	if (e && e >= s->edits + s->handed && !e->more) {
 		e->value = val;
 		return;
 	}
-	if (!e && (!s->live || !(old & PT_P))) {
-		__atomic_store_n(entry_host(s, entry), val, __ATOMIC_RELEASE);
+	if (!e && (!s->s.live || !(old & PT_P))) {
+		__atomic_store_n(space_entry(&s->s, entry), val, __ATOMIC_RELEASE);
 		return;
 	}
 	e = s->nedits && !val ? clears_before(s, entry) : NULL;
@@ -79,113 +75,36 @@ static void ops_set(void *ctx, dune_gpa_t entry, uint64_t old, uint64_t val, dun
 		return;
 	}
 	if (s->nedits == EDITS_MAX)
-		edits_flush(s);
+		edits_flush(space);
 	s->edits[s->nedits++] = (struct mon_edit){ .entry = entry.v, .value = val, .at = at.v };
 	s->edits_flush |= level > 1;
 }
 
-static void ops_init(void *ctx, dune_gpa_t entry, uint64_t val)
+/* Every staged edit was made and no vCPU can hold what they changed. */
+static void done(struct kvm_space *s)
 {
-	*entry_host(ctx, entry) = val;
-}
-
-static int ops_table_alloc(void *ctx, dune_gpa_t *out)
-{
-	struct dune_space *s = ctx;
-	int err;
-
-	if (s->mon->limit && s->mon->used >= s->mon->limit)
-		return -EDQUOT;
-	err = arena_table_alloc(s->vm, false, out);
-	if (!err)
-		mon_count(s->mon, 1);
-	return err;
-}
-
-static void ops_table_copy(void *ctx, dune_gpa_t dst, dune_gpa_t src, int level)
-{
-	uint64_t *to = entry_host(ctx, dst);
-	const uint64_t *from = entry_host(ctx, src);
-
-	for (unsigned i = 0; i < PT_ENTRIES; i++) {
-		if (from[i])
-			to[i] = pt_borrow(from[i], level, i);
-	}
-}
-
-static void park(struct dune_space *s, uint32_t *list, dune_gpa_t page)
-{
-	uint32_t n = (uint32_t)(page.v / DUNE_PAGE_SIZE);
-
-	s->vm->arena.pages[n].next = *list;
-	*list = n;
-	s->nparked++;
-}
-
-static void ops_table_free(void *ctx, dune_gpa_t table)
-{
-	struct dune_space *s = ctx;
-
-	if (table.v == s->pt.root.v) /* the space goes: dune_vm_free() */
-		return;
-	if (s->live) {
-		park(s, &s->parked_tables, table);
-	} else {
-		memset(entry_host(s, table), 0, DUNE_PAGE_SIZE);
-		arena_table_free(s->vm, false, table);
-		mon_count(s->mon, -1);
-	}
-}
-
-static void ops_page_free(void *ctx, dune_gpa_t page)
-{
-	struct dune_space *s = ctx;
-
-	if (s->live) {
-		park(s, &s->parked_pages, page);
-	} else {
-		dune_page_put(s->vm, page);
-		mon_count(s->mon, -1);
-	}
-}
-
-static bool ops_writable(void *ctx, dune_gpa_t page, uint64_t size)
-{
-	struct dune_vm *vm = ((struct dune_space *)ctx)->vm;
-
-	return page.v < vm->arena.size || slot_covers(vm, page, size, true);
-}
-
-const struct pt_ops space_pt_ops = {
-	.get = ops_get,
-	.set = ops_set,
-	.table_alloc = ops_table_alloc,
-	.table_copy = ops_table_copy,
-	.init = ops_init,
-	.table_free = ops_table_free,
-	.page_free = ops_page_free,
-	.writable = ops_writable,
-};
-
-void edits_done(struct dune_space *s)
-{
-	uint32_t pages = s->parked_pages, tables = s->parked_tables;
-
 	s->nedits = 0;
 	s->edits_flush = false;
-	mon_count(s->mon, -(long)s->nparked); /* until now they were the space's */
-	s->parked_pages = s->parked_tables = 0;
-	s->nparked = 0;
-	while (pages) {
-		dune_gpa_t page = dune_gpa((uint64_t)pages * DUNE_PAGE_SIZE);
-
-		pages = s->vm->arena.pages[pages].next;
-		dune_page_put(s->vm, page);
-	}
-	edits_scrub(s->vm, tables, false);
+	space_unpark(&s->s);
 }
 
-void edits_hand_over(struct dune_space *s, struct dune_vcpu *c)
+int edits_init(struct dune_space *s)
+{
+	kvm_space_of(s)->edits = malloc(EDITS_MAX * sizeof(struct mon_edit));
+	return kvm_space_of(s)->edits ? 0 : -ENOMEM;
+}
+
+void edits_fini(struct dune_space *s)
+{
+	free(kvm_space_of(s)->edits);
+}
+
+bool edits_none(const struct dune_space *s)
+{
+	return !kvm_space_of(s)->nedits;
+}
+
+void edits_hand_over(struct kvm_space *s, struct kvm_vcpu *c)
 {
 	memcpy(c->mon->edits, s->edits, s->nedits * sizeof(*s->edits));
 	c->mon->nedits = s->nedits;
@@ -194,7 +113,7 @@ void edits_hand_over(struct dune_space *s, struct dune_vcpu *c)
 	s->handed = s->nedits;
 }
 
-bool edits_taken_back(struct dune_space *s, struct dune_vcpu *c)
+bool edits_taken_back(struct kvm_space *s, struct kvm_vcpu *c)
 {
 	unsigned made = s->handed;
 
@@ -203,8 +122,8 @@ bool edits_taken_back(struct dune_space *s, struct dune_vcpu *c)
 		 * A flush did not wait for this; or there were none, and what is parked waits for
 		 * nothing: tables that were taken and not used, pages that had no rights.
 		 */
-		if (!s->nedits && s->nparked)
-			edits_done(s);
+		if (!s->nedits && s->s.nparked)
+			done(s);
 		return true;
 	}
 	s->editor = NULL;
@@ -213,19 +132,19 @@ bool edits_taken_back(struct dune_space *s, struct dune_vcpu *c)
 		c->mon->nedits = 0;
 		return false;
 	}
-	atomic_fetch_add_explicit(&s->vm->edits, entries(s->edits, made), memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->s.vm->edits, entries(s->edits, made), memory_order_relaxed);
 	/* While the vCPU was inside further ones may have come. */
 	s->nedits -= made;
 	memmove(s->edits, s->edits + made, s->nedits * sizeof(*s->edits));
 	if (!s->nedits)
-		edits_done(s);
+		done(s);
 	return true;
 }
 
-/* Have the service vCPU make `n` edits.  vm->service_lock held. */
+/* Have the service vCPU make `n` edits.  vm->making held. */
 static int service(struct dune_vm *vm, const struct mon_edit *edits, unsigned n, bool flush)
 {
-	struct mon_vcpu *v = vm->service->mon;
+	struct mon_vcpu *v = kvm_of(vm)->service->mon;
 
 	while (n) {
 		unsigned batch = n < MON_EDITS ? n : MON_EDITS;
@@ -234,7 +153,7 @@ static int service(struct dune_vm *vm, const struct mon_edit *edits, unsigned n,
 		memcpy(v->edits, edits, batch * sizeof(*edits));
 		v->nedits = batch;
 		v->flush = flush;
-		err = vcpu_apply(vm->service);
+		err = kvm_apply(kvm_of(vm)->service);
 		if (err) {
 			/* Old translations may be in force for ever: nothing may run any more. */
 			atomic_store(&vm->broken, true);
@@ -246,26 +165,27 @@ static int service(struct dune_vm *vm, const struct mon_edit *edits, unsigned n,
 	return 0;
 }
 
-int edits_flush(struct dune_space *s)
+int edits_flush(struct dune_space *space)
 {
-	struct dune_vm *vm = s->vm;
+	struct kvm_space *s = kvm_space_of(space);
+	struct dune_vm *vm = space->vm;
 	int err = 0;
 
 	if (s->editor) {
 		/* First those, then all again: the last word on an entry must be the newest. */
-		vcpu_await_edits(s->editor);
+		kvm_await_edits(s->editor);
 		s->editor = NULL;
 		s->handed = 0;
 	}
 	if (s->nedits) {
-		pthread_mutex_lock(&vm->service_lock);
+		pthread_mutex_lock(&vm->making);
 		err = atomic_load(&vm->broken) ? -EIO : service(vm, s->edits, s->nedits, true);
 		atomic_fetch_add_explicit(&vm->edits, entries(s->edits, s->nedits),
 					  memory_order_relaxed);
-		pthread_mutex_unlock(&vm->service_lock);
+		pthread_mutex_unlock(&vm->making);
 		/* A processor that ran the space before flushes before it does again. */
-		__atomic_add_fetch(&s->mon->generation, 1, __ATOMIC_SEQ_CST);
-		vcpu_shootdown(s);
+		__atomic_add_fetch(&space->mon->generation, 1, __ATOMIC_SEQ_CST);
+		kvm_shootdown(space);
 	}
 	if (err) {
 		/*
@@ -273,9 +193,9 @@ int edits_flush(struct dune_space *s)
 		 */
 		for (const struct mon_edit *e = s->edits; e < s->edits + s->nedits; e++)
 			for (uint64_t i = 0; i <= e->more; i++)
-				entry_host(s, dune_gpa(e->entry))[i] = e->value;
+				space_entry(space, dune_gpa(e->entry))[i] = e->value;
 	}
-	edits_done(s);
+	done(s);
 	return err;
 }
 
@@ -314,9 +234,9 @@ void edits_scrub(struct dune_vm *vm, uint32_t tables, bool root)
 			else
 				arena_table_free(vm, root, table);
 		}
-		pthread_mutex_lock(&vm->service_lock);
+		pthread_mutex_lock(&vm->making);
 		err = atomic_load(&vm->broken) ? -EIO : service(vm, edits, n, true);
-		pthread_mutex_unlock(&vm->service_lock);
+		pthread_mutex_unlock(&vm->making);
 		if (err) /* nobody will use them again */
 			return;
 		while (n--)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * arch.h - what a processor supplies to vm/.  World: host.
+ * kvm.h - what a processor supplies to vm/kvm/.  World: host.
  *
  * A second processor is a folder beside x86_64/ with these functions, its ring-0 entries and its
  * reset trampoline.  Negative errno throughout.
  */
-#ifndef ARCH_ARCH_H
-#define ARCH_ARCH_H
+#ifndef ARCH_KVM_H
+#define ARCH_KVM_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -8,10 +8,10 @@
  */
 #include <string.h>
 
-#include "vm/vm.h"
+#include "vm/kvm/kvm.h"
 
 /* Lay out for ring 0 what there is. */
-static void show(struct dune_vcpu *c)
+static void show(struct kvm_vcpu *c)
 {
 	struct mon_vcpu *v = c->mon;
 
@@ -21,7 +21,7 @@ static void show(struct dune_vcpu *c)
 	v->ntables = c->tables.n;
 }
 
-int stock_refill(struct dune_vcpu *c, struct dune_space *s)
+int stock_refill(struct kvm_vcpu *c, struct dune_space *s)
 {
 	int err = space_reserve_private(s, MON_LOG);
 
@@ -30,14 +30,14 @@ int stock_refill(struct dune_vcpu *c, struct dune_space *s)
 	while (c->pages.n < MON_STOCK && !err) {
 		dune_gpa_t page;
 
-		err = dune_page_alloc(c->vm, &page);
+		err = dune_page_alloc(c->c.vm, &page);
 		if (!err)
 			c->pages.at[c->pages.n++] = page.v;
 	}
 	while (c->tables.n < MON_STOCK && !err) {
 		dune_gpa_t table;
 
-		err = arena_table_alloc(c->vm, false, &table);
+		err = arena_table_alloc(c->c.vm, false, &table);
 		if (!err)
 			c->tables.at[c->tables.n++] = table.v;
 	}
@@ -45,12 +45,12 @@ int stock_refill(struct dune_vcpu *c, struct dune_space *s)
 	return c->pages.n >= 1 && c->tables.n >= PT_LEVELS ? 0 : err;
 }
 
-void stock_return(struct dune_vcpu *c)
+void stock_return(struct kvm_vcpu *c)
 {
 	while (c->pages.n)
-		dune_page_put(c->vm, dune_gpa(c->pages.at[--c->pages.n]));
+		dune_page_put(c->c.vm, dune_gpa(c->pages.at[--c->pages.n]));
 	while (c->tables.n)
-		arena_table_free(c->vm, false, dune_gpa(c->tables.at[--c->tables.n]));
+		arena_table_free(c->c.vm, false, dune_gpa(c->tables.at[--c->tables.n]));
 	show(c);
 }
 
@@ -83,7 +83,7 @@ static bool sort(struct pile *given, struct pile *left, const uint64_t *shown, u
 }
 
 /* A page that was given went where the note says.  False: that cannot be. */
-static bool note(struct dune_vcpu *c, struct dune_space *s, struct mon_private p)
+static bool note(struct kvm_vcpu *c, struct dune_space *s, struct mon_private p)
 {
 	struct dune_leaf leaf;
 
@@ -95,7 +95,7 @@ static bool note(struct dune_vcpu *c, struct dune_space *s, struct mon_private p
 	return true;
 }
 
-void stock_drain(struct dune_vcpu *c, struct dune_space *s)
+void stock_drain(struct kvm_vcpu *c, struct dune_space *s)
 {
 	struct mon_vcpu *v = c->mon;
 	struct pile pages, tables;
@@ -109,7 +109,7 @@ void stock_drain(struct dune_vcpu *c, struct dune_space *s)
 	if (!sound)
 		pages.n = tables.n = 0;
 	if (!sound || c->pages.n)
-		c->lost = true;
+		c->c.lost = true;
 	c->pages = pages;
 	c->tables = tables;
 	v->nlog = 0;

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * machine.h - the contract of a machine: what runs ring 3 on the page tables of vm/.  World: host.
+ *
+ * vm/ keeps what is the same everywhere: guest-physical memory, windows, the page-table walker, regions, spaces, and
+ * what a page fault is answered with.  A machine says how ring 3 executes on these tables: how memory is shared with
+ * it, what follows from a changed table entry, how it is entered and left.
+ *
+ * A machine's objects begin with vm/'s: struct kvm_space begins with struct dune_space.  vm/ allocates them, zeroed, in
+ * the sizes stated here, and fills its part before it calls init.  Errors are negative errnos.
+ */
+#ifndef VM_MACHINE_H
+#define VM_MACHINE_H
+
+#include "vm/vm.h"
+
+/* How ring 3 was left. */
+enum entered {
+	ENTERED_TRAP,	 /* the frame has a trap that nobody has decided yet */
+	ENTERED_DECIDED, /* it has one that the machine has decided is the caller's */
+	ENTERED_AGAIN,	 /* nothing happened that concerns the caller: enter again */
+	ENTERED_KICKED,	 /* vcpu_may_enter() said no */
+	ENTERED_NOMEM,	 /* a page was needed and there is none */
+	ENTERED_LOST,	 /* the vCPU is of no more use */
+};
+
+struct machine_ops {
+	enum dune_machine machine;
+	size_t vm_size, space_size, vcpu_size;
+
+	/*
+	 * Opens what the machine needs, makes the arena's memory usable (arena_init()), and finds out what this host really
+	 * does: vm->info.  On an error close() follows.
+	 */
+	int (*open)(struct dune_vm *vm, const struct dune_vm_config *cfg);
+	/* Everything of open() that is still there.  Spaces and vCPUs are gone. */
+	void (*close)(struct dune_vm *vm);
+	/* In a child of fork(), before close(): what was not inherited is forgotten. */
+	void (*forked)(struct dune_vm *vm);
+
+	/* The guest is to see this memory of the process from now on.  vm->lock held; the slot is not in the list yet. */
+	int (*window)(struct dune_vm *vm, const struct slot *slot);
+
+	/* The space's root is in place, and empty. */
+	int (*space_init)(struct dune_space *s);
+	/* Nothing runs it; its tables are still there, and their present entries may be in use until sync(). */
+	void (*space_fini)(struct dune_space *s);
+	/*
+	 * The walker's view of an entry of a table that is reachable from the root, and a change to it; as in struct pt_ops.
+	 * s->lock held.  An entry that was present may be in use by ring 3 until it was entered anew, or sync().
+	 */
+	uint64_t (*get)(struct dune_space *s, dune_gpa_t entry);
+	void (*set)(struct dune_space *s, dune_gpa_t entry, uint64_t old, uint64_t val, dune_gva_t at, int level);
+	/* Does anything still wait to be made in ring 3's view? */
+	bool (*is_synced)(const struct dune_space *s);
+	/*
+	 * Every change is in force, in every vCPU, and what was parked is given back (space_unpark()).  s->lock held.  -EIO:
+	 * the VM is broken.
+	 */
+	int (*sync)(struct dune_space *s);
+	/*
+	 * s->lock held, for a change: nobody but its holder changes the space's tables until it is released, not even a
+	 * vCPU that is inside.
+	 */
+	void (*quiesce)(struct dune_space *s);
+	/* Dead tables, or one dead root, chained through struct page, that were in use: to be cleared and made free. */
+	void (*scrub)(struct dune_vm *vm, uint32_t tables, bool root);
+
+	/* vm->making held. */
+	int (*vcpu_init)(struct dune_vcpu *c);
+	void (*vcpu_fini)(struct dune_vcpu *c);
+	/*
+	 * Runs ring 3 at *f in the space, until something happens.  s->lock is held on both sides, and released for the time
+	 * inside; vcpu_publish() and vcpu_may_enter() come before, vcpu_withdraw() after that time.
+	 */
+	enum entered (*enter)(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
+	/* The run is over: what the vCPU kept of the space goes back.  s->lock held. */
+	void (*leave)(struct dune_vcpu *c, struct dune_space *s);
+	/* Ends the time inside, now or when it begins.  Any thread; c->thread says whether there is anything to end. */
+	void (*interrupt)(struct dune_vcpu *c);
+};
+
+extern const struct machine_ops kvm_machine;
+
+#endif
