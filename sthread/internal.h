@@ -26,8 +26,8 @@
 
 #include "checkpoint/image.h"
 #include "sthread/cancel.h"
-#include "sthread/policy.h"
-#include "sthread/syscall.h"
+#include "sthread/policy/policy.h"
+#include "sthread/syscall/syscall.h"
 
 #define STACK_SIZE	     (1UL << 20)
 #define STACK_GUARD	     (64UL << 10)
@@ -101,7 +101,7 @@ struct lane {
 	uint64_t cpu_seen;
 	struct lane *watch_next, **watch_link;
 
-	/* Callgates: gate.h */
+	/* Callgates: gate/gate.h */
 	uint64_t id;		  /* of the run; of a gate's, each call is one */
 	struct gate_call *serves; /* the call that it runs for; NULL: it is no gate */
 	const struct gate_call *above; /* the call that it was made in, unless it is a gate's lane; or NULL */
@@ -113,11 +113,11 @@ struct lane {
 	bool tallied;
 	uint64_t gate_calls; /* of the run, entered */
 
-	/* room.c: when and where it last had too little memory */
+	/* run/reclaim.c: when and where it last had too little memory */
 	uint64_t short_calls;
 	struct dune_frame short_at;
 
-	/* Compartments that it makes: nest.h */
+	/* Compartments that it makes: nest/nest.h */
 	_Atomic(struct nest *) nest; /* NULL: it made none */
 	_Atomic uint64_t barred;     /* the open file that was last taken back, or 0: no gate of its own gets it */
 	unsigned depth;		     /* of creators above it */
@@ -205,7 +205,7 @@ struct process {
 
 extern struct process process;
 
-/* life.c */
+/* process/init.c */
 int process_enter(void *(*fn)(void *)); /* one more live run, of a function of the image.  -EINVAL */
 bool process_enter_locked(void);	/* the same, of nothing in particular; process.lock held */
 void process_leave(void);
@@ -220,10 +220,10 @@ static inline int process_enter_any(void) /* the same, without the lock */
 	return entered ? 0 : -EINVAL;
 }
 
-/* fork.c */
+/* process/fork.c */
 int forks_watch(void); /* once per process, when it is loaded, or in sthread_init().  -ENOMEM */
 
-/* lane.c */
+/* run/lane.c */
 void lane_discard(struct lane *l); /* it cannot be used again */
 int lane_get(struct lane **out);   /* idle or new.  -EAGAIN, -ENOMEM */
 struct lane *lane_get_idle(void);  /* NULL: there is none */
@@ -242,7 +242,7 @@ void lane_drop_of_thread(void); /* discards it */
 void lanes_free_all(void);	/* nothing runs; process.lock held */
 int lanes_init_once(void);
 
-/* run.c */
+/* run/loop.c */
 /*
  * Runs to the end.  st: on a thread of the library, for this handle; NULL: on the program's own.
  * result may be NULL.  A negative errno: it has not begun, and *result is untouched.  lane_clean()
@@ -264,7 +264,7 @@ void lane_let_go(struct lane *l);
 /* Puts the lane back to the beginning.  False: it is of no more use. */
 bool lane_clean(struct lane *l);
 
-/* room.c: of a run that is out of the guest */
+/* run/reclaim.c: of a run that is out of the guest */
 /*
  * Memory could not be had: true: there is more now, try again.  *tried, false at first, is for the next time, so that
  * what the trial itself takes is not given back for ever.
@@ -277,7 +277,7 @@ bool lane_room_to_touch(struct lane *l, const struct dune_frame *f);
 /* uaccess_prepare_out() of a call that has done nothing yet. */
 int lane_prepare_out(struct lane *l, uint64_t at, size_t len);
 
-/* stop.c, by other threads */
+/* run/stop.c, by other threads */
 /*
  * From here to lane_unlink_callee(), what stops the caller stops the callee.  False: the caller is
  * being stopped already, and nothing is linked.
@@ -298,11 +298,11 @@ bool lane_revoke(struct lane *l);
 void lane_nap(struct timespec *nap);
 #define FIRST_NAP { .tv_nsec = 20000 }
 
-/* result.c */
+/* report/record.c */
 void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
 void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
 
-/* watch.c: limits of time, in nanoseconds from now; POLICY_NO_LIMIT: none */
+/* run/deadline.c: limits of time, in nanoseconds from now; POLICY_NO_LIMIT: none */
 int watch_start(void); /* its thread, which a worker behind the wall cannot make.  -EAGAIN */
 int watch_add(struct lane *l, uint64_t wall, uint64_t cpu); /* -EAGAIN: no thread */
 void watch_remove(struct lane *l);
@@ -316,11 +316,11 @@ uint64_t watch_cpu(const struct lane *l);
 void watch_forked(void);
 void watch_fini(void);
 
-/* handle.c */
+/* run/handle.c */
 void handle_get(struct sthread *st);
 void handle_put(struct sthread *st);
 
-/* worker.c */
+/* run/worker.c */
 /*
  * What sthread_create() does, with a policy whose reference is taken over in any case.  creator: the
  * run that asks for it, served by this thread; NULL: the master.
@@ -342,7 +342,7 @@ static inline struct lane *lane_of(struct sys_ctx *ctx)
 	return (struct lane *)((char *)ctx - offsetof(struct lane, ctx));
 }
 
-/* inside.c: true in the image only */
+/* inside/inside.c: true in the image only */
 extern volatile bool sthread_inside_flag;
 
 static inline bool is_inside(void)

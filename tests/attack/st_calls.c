@@ -3,7 +3,7 @@
  * System calls that do not exist, are not granted, or are denied by a kill; calls that would act on the process.
  * World: host; ST_FN: inside.
  */
-#include "sthread/hostcall.h"
+#include "sthread/inside/hostcall.h"
 #include "tests/st.h"
 
 #include <sys/prctl.h>

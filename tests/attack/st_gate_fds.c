@@ -7,7 +7,7 @@
 #include "tests/kvm/st_life.h"
 #include "tests/st_gate.h"
 
-#include "sthread/fdtab.h"
+#include "sthread/fd/table.h"
 
 #define RDWR (STHREAD_FD_READ | STHREAD_FD_WRITE)
 

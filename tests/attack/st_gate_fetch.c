@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-#include "sthread/gate.h"
+#include "sthread/gate/gate.h"
 #include "sthread/internal.h"
 
 #define LEN 4000

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 
 #include "tests/kvm/st_life.h"
-#include "sthread/tag.h"
+#include "sthread/tag/tag.h"
 #include "tests/st_gate.h"
 
 #define PAGE 4096UL

@@ -9,7 +9,7 @@
 #include "tests/st.h"
 
 #define PAGE	4096UL
-#define HIGH	512 /* FD_OBJECT_BASE in sthread/fd_object.c */
+#define HIGH	512 /* FD_OBJECT_BASE in sthread/fd/object.c */
 #define NUMBERS 600 /* above all that the library has here */
 
 /* The first byte, or -errno. */

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include "arch/layout.h"
-#include "sthread/hostcall.h"
+#include "sthread/inside/hostcall.h"
 
 #define NOWHERE 0x18UL /* no memory */
 

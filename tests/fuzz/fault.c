@@ -6,8 +6,8 @@
 #include <ctype.h>
 #include <sthread.h>
 
-#include "sthread/report.h"
-#include "sthread/unwind.h"
+#include "sthread/report/describe.h"
+#include "sthread/report/unwind.h"
 #include "tests/fuzz/fuzz.h"
 
 const char *report_describe(uint64_t addr, unsigned error, char *buf, size_t len)

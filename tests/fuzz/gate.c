@@ -13,10 +13,10 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "sthread/gate.h"
+#include "sthread/gate/gate.h"
 #include "sthread/internal.h"
-#include "sthread/nest.h"
-#include "sthread/tag.h"
+#include "sthread/nest/nest.h"
+#include "sthread/tag/tag.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/gate_account.h"
 #include "tests/unit/syscall_fake.h"

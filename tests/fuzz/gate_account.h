@@ -9,9 +9,9 @@
 #ifndef TESTS_FUZZ_GATE_ACCOUNT_H
 #define TESTS_FUZZ_GATE_ACCOUNT_H
 
-#include "sthread/gate.h"
+#include "sthread/gate/gate.h"
 #include "sthread/internal.h"
-#include "sthread/tag.h"
+#include "sthread/tag/tag.h"
 #include "tests/fuzz/fuzz.h"
 
 #define TAGS	  3

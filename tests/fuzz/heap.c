@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include "sthread/internal.h"
-#include "sthread/tag.h"
+#include "sthread/tag/tag.h"
 #include "tests/fuzz/fuzz.h"
 
 size_t tag_je_sallocx(const void *ptr, int flags);

@@ -5,7 +5,7 @@
  */
 #include <sys/socket.h>
 
-#include "sthread/policy.h"
+#include "sthread/policy/policy.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/syscall_fake.h"
 

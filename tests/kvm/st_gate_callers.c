@@ -9,7 +9,7 @@
 #include "tests/kvm/st_life.h"
 #include "tests/st_gate.h"
 
-#include "sthread/gate.h"
+#include "sthread/gate/gate.h"
 
 #define CALLERS 4
 

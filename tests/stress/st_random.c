@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <time.h>
 
-#include "sthread/hostcall.h"
+#include "sthread/inside/hostcall.h"
 #include "tests/st_gate.h"
 #include "tests/stress/digest.h"
 

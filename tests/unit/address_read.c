@@ -3,7 +3,7 @@
  * Socket addresses in every encoding: those that mean the same are the same, no other matches, and
  * what is not understood is refused.  World: host.
  */
-#include "sthread/address.h"
+#include "sthread/policy/address.h"
 
 #include <arpa/inet.h>
 #include <linux/netlink.h>

@@ -23,7 +23,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
-#include "sthread/fdtab.h"
+#include "sthread/fd/table.h"
 #include "tests/test.h"
 
 static bool is_open(int fd)

@@ -5,7 +5,7 @@
  */
 #include "tests/test.h"
 
-#include "sthread/tag.h"
+#include "sthread/tag/tag.h"
 
 #define PAGE 4096UL
 #define N    500

@@ -4,8 +4,8 @@
  * unprintable.  World: host.
  */
 #include "include/sthread.h"
-#include "sthread/report.h"
-#include "sthread/unwind.h"
+#include "sthread/report/describe.h"
+#include "sthread/report/unwind.h"
 #include "tests/test.h"
 
 static const char *description = "heap, not in the image";

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sthread/wall.h"
+#include "sthread/seccomp/filter.h"
 #include "tests/test.h"
 
 #define SLOT_BASE 0x100000000UL /* guest-physical, beyond the arena */
@@ -401,7 +401,7 @@ void fake_begin(const struct sthread_policy *p)
 }
 
 /*
- * As on a worker: on a thread behind the filter.  A host call that the rows of sthread/wall_calls.c do not have
+ * As on a worker: on a thread behind the filter.  A host call that the rows of sthread/seccomp/rules.c do not have
  * fails the test, by its number.
  */
 struct behind {
@@ -413,7 +413,7 @@ static void refused(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
 	(void)context;
-	FAIL("host system call %d is in no row of sthread/wall_calls.c", info->si_syscall);
+	FAIL("host system call %d is in no row of sthread/seccomp/rules.c", info->si_syscall);
 }
 
 static void *behind_main(void *arg)

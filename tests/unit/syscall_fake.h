@@ -13,7 +13,7 @@
 #include <sthread.h>
 #include <stdatomic.h>
 
-#include "sthread/syscall.h"
+#include "sthread/syscall/syscall.h"
 
 #define FAKE_PAGES 512
 #define PAGE DUNE_PAGE_SIZE

@@ -5,7 +5,7 @@
  *
  * Every entry of the table is called with arguments that it takes, and each reading is noted: copies, strings up to
  * their NUL, and buffers that are handed to the host's kernel.  Not counted is a call that is decoded anew after a
- * descriptor was taken back (run_calls() in sthread/syscall.c): all of the first reading is dropped there.
+ * descriptor was taken back (run_calls() in sthread/syscall/dispatch.c): all of the first reading is dropped there.
  */
 #include <asm/unistd.h>
 #include <linux/futex.h>

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
-#include "sthread/unwind.h"
+#include "sthread/report/unwind.h"
 #include "tests/test.h"
 
 #define STACK (256UL << 10)

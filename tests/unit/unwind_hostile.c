@@ -3,7 +3,7 @@
  * Whatever registers and stack say, a backtrace ends, has its first frame, and holds only code
  * after that. World: host.
  */
-#include "sthread/unwind.h"
+#include "sthread/report/unwind.h"
 #include "tests/test.h"
 
 static uint64_t seed = 88172645463325252u;

@@ -16,8 +16,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "sthread/syscall.h"
-#include "sthread/wall.h"
+#include "sthread/seccomp/filter.h"
+#include "sthread/syscall/syscall.h"
 #include "tests/test.h"
 
 #define THREAD	 77777
@@ -46,10 +46,10 @@ static void rows_are_the_table(void)
 		for (unsigned k = 0; k < wall_rows_len; k++)
 			rows += !strcmp(wall_rows[k].call, sys_table[i].name);
 		CHECK_MSG(rows == 1 || !sys_table[i].forwarded,
-			  "%s is forwarded and has %u rows: add ROW(%s, its host calls) to sthread/wall_calls.c",
+			  "%s is forwarded and has %u rows: add ROW(%s, its host calls) to sthread/seccomp/rules.c",
 			  sys_table[i].name, rows, sys_table[i].name);
 		CHECK_MSG(rows == 0 || sys_table[i].forwarded,
-			  "%s makes no host call, says the table: take its row out of sthread/wall_calls.c",
+			  "%s makes no host call, says the table: take its row out of sthread/seccomp/rules.c",
 			  sys_table[i].name);
 	}
 	for (unsigned k = 0; k < wall_rows_len; k++) {
@@ -57,7 +57,7 @@ static void rows_are_the_table(void)
 
 		for (unsigned i = 0; i < sys_table_len; i++)
 			known |= !strcmp(wall_rows[k].call, sys_table[i].name);
-		CHECK_MSG(known, "ROW(%s, ...) of sthread/wall_calls.c is of no entry of the table",
+		CHECK_MSG(known, "ROW(%s, ...) of sthread/seccomp/rules.c is of no entry of the table",
 			  wall_rows[k].call);
 		CHECK_MSG(wall_rows[k].rules->nr != WALL_END, "ROW(%s) is empty", wall_rows[k].call);
 		mark(wall_rows[k].rules);

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gate.c - gates that a compartment makes, from their start to their end.  World: host.
+ *
+ * What such a gate may use of memory and descriptors is taken out of its maker's limits from its
+ * beginning to its end, and so is enough for one call at a time.  The CPU time of a call is its
+ * caller's; what was lent of it is for the children of all its calls together, and what was lent of
+ * calls of gates for what all its calls call.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "sthread/gate/gate.h"
+#include "sthread/internal.h"
+#include "sthread/nest/nest.h"
+
+/* Handles of gates and addresses of gates are in one table: no address has this bit. */
+#define GATE_MADE_INSIDE (1UL << 62)
+
+static struct nest_gate *entry_of(const struct lane *l, uint64_t handle, const char *name)
+{
+	struct nest *n = atomic_load(&((struct lane *)l)->nest);
+
+	for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++) {
+		struct nest_gate *e = &n->gate[i];
+
+		if (!e->gate || e->destroyed)
+			continue;
+		if (name ? !strcmp(e->gate->name, name) : e->gate->handle == handle)
+			return e;
+	}
+	return NULL;
+}
+
+struct nest_gate *nest_gate_find(const struct lane *l, uint64_t handle)
+{
+	return entry_of(l, handle, NULL);
+}
+
+bool nest_gate_own(const struct lane *l, const struct sthread_gate *g)
+{
+	const struct nest_gate *e = nest_gate_find(l, g->handle);
+
+	return e && e->gate == g;
+}
+
+long nest_gate_named(const struct lane *l, const char *name)
+{
+	const struct nest_gate *e = entry_of(l, 0, name);
+
+	return e ? (long)e->gate->handle : -ENOENT;
+}
+
+/* ---- their end ---- */
+
+static void seat(struct nest *n, struct nest_gate *e, struct sthread_gate *g)
+{
+	pthread_mutex_lock(&n->lock);
+	e->gate = g;
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* Nothing runs it. */
+static void release(struct lane *l, struct nest *n, struct nest_gate *e)
+{
+	struct sthread_gate *g = e->gate;
+	struct lane *kept = gate_close(g);
+	uint64_t spent[POLICY_LIMITS] = { 0 };
+
+	if (kept)
+		gate_lane_back(kept);
+	seat(n, e, NULL);
+	if (g->cpu != POLICY_NO_LIMIT)
+		spent[STHREAD_LIMIT_CPU_NS] = e->limit[STHREAD_LIMIT_CPU_NS] - g->cpu + g->over;
+	if (g->calls != POLICY_NO_LIMIT)
+		spent[STHREAD_LIMIT_GATE_CALLS] = e->limit[STHREAD_LIMIT_GATE_CALLS] - g->calls;
+	nest_give_back(l, n, e->limit, spent);
+	/* Policies may still name it: that is not to keep what it was made with, made with what was before it ... */
+	gate_let_go(g);
+	gate_put(g);
+}
+
+/* Those whose last call went on when they were destroyed. */
+static void sweep(struct lane *l, struct nest *n)
+{
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
+		if (n->gate[i].gate && n->gate[i].destroyed && !gate_held(n->gate[i].gate))
+			release(l, n, &n->gate[i]);
+}
+
+long nest_gate_destroy(struct lane *l, uint64_t handle)
+{
+	struct nest_gate *e = nest_gate_find(l, handle);
+	struct lane *kept;
+
+	if (!e)
+		return -EINVAL;
+	e->destroyed = true;
+	kept = gate_close(e->gate);
+	if (kept)
+		gate_lane_back(kept);
+	sweep(l, atomic_load(&l->nest));
+	return 0;
+}
+
+void nest_gates_end(struct lane *l, struct nest *n)
+{
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
+		if (n->gate[i].gate)
+			release(l, n, &n->gate[i]);
+}
+
+/* ---- their beginning ---- */
+
+/* Read once; what it names is looked up.  name: STHREAD_GATE_NAME bytes. */
+static int read_config(struct lane *l, uint64_t at, struct sthread_gate_config *cfg, char *name)
+{
+	unsigned char native; /* of somebody else's: it need not be a bool */
+	int n;
+
+	if (!at)
+		return -EINVAL;
+	n = uaccess_copy_in(&l->ctx.mem, cfg, dune_gva(at), sizeof(*cfg));
+	if (n)
+		return n;
+	memcpy(&native, &cfg->native, sizeof(native));
+	cfg->native = native;
+	if (cfg->name) {
+		n = uaccess_str(&l->ctx.mem, name, dune_gva((uintptr_t)cfg->name),
+				STHREAD_GATE_NAME);
+		if (n < 0)
+			return n == -ENAMETOOLONG ? -EINVAL : n;
+		cfg->name = name;
+	}
+	if (cfg->after) {
+		cfg->after = gate_callable(l, (uintptr_t)cfg->after);
+		if (!cfg->after)
+			return -EINVAL;
+	}
+	return gate_check(cfg);
+}
+
+static struct nest_gate *place(struct nest *n)
+{
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
+		if (!n->gate[i].gate)
+			return &n->gate[i];
+	return NULL;
+}
+
+static bool names_file(const struct policy *p, uint64_t file)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->grant[i].obj->file == file)
+			return true;
+	return false;
+}
+
+/* Of a policy that was found to be within the maker's rights; its reference is taken over. */
+static long start(struct lane *l, struct nest *n, const struct sthread_gate_config *cfg,
+		  const struct policy *value)
+{
+	struct nest_gate *e = place(n);
+	struct sthread_gate *g;
+	uint64_t barred;
+	int err = e ? nest_lend(l, n, value, e->limit) : -EAGAIN;
+
+	if (err) {
+		policy_put(value);
+		return err;
+	}
+	err = gate_new(&g, cfg, value, l);
+	if (err) {
+		nest_give_back(l, n, e->limit, NULL);
+		return err;
+	}
+	g->handle = GATE_MADE_INSIDE | nest_handle(l, n);
+	if (l->cpu_limit != POLICY_NO_LIMIT)
+		g->cpu = e->limit[STHREAD_LIMIT_CPU_NS];
+	if (l->calls_limit != POLICY_NO_LIMIT)
+		g->calls = e->limit[STHREAD_LIMIT_GATE_CALLS];
+	e->destroyed = false;
+	e->tally = (struct tally){ 0 };
+	seat(n, e, g);
+	barred = atomic_load(&l->barred);
+	if (!barred || !names_file(value, barred))
+		return (long)g->handle;
+	release(l, n, e); /* taken back just now */
+	return -EPERM;
+}
+
+long nest_gate_create(struct lane *l, uint64_t config)
+{
+	struct nest *n = nest_of(l);
+	struct sthread_gate_config cfg;
+	char name[STHREAD_GATE_NAME];
+	const struct policy *value;
+	int err;
+
+	if (!n)
+		return -ENOMEM;
+	err = read_config(l, config, &cfg, name);
+	if (err)
+		return err;
+	if (cfg.native)
+		return -EPERM;
+	if (l->depth >= STHREAD_NEST_DEPTH)
+		return -ELOOP;
+	sweep(l, n);
+	err = nest_policy_value(l, (uintptr_t)cfg.policy, &value);
+	if (err)
+		return err;
+	if (!nest_covers(l, value)) {
+		policy_put(value);
+		return -EPERM;
+	}
+	return start(l, n, &cfg, value);
+}
+
+/* ---- a descriptor is taken back ---- */
+
+/* By its policy; or it may have been given it by another. */
+static bool may_hold(const struct policy *p, uint64_t file)
+{
+	for (unsigned i = 0; i < p->ngates; i++)
+		if (p->gate[i]->root)
+			return true;
+	return names_file(p, file);
+}
+
+unsigned nest_gates_with(struct nest *n, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE])
+{
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
+		struct sthread_gate *g = n->gate[i].gate;
+
+		if (g && may_hold(g->policy, file))
+			list[found++] = gate_get(g);
+	}
+	return found;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* deadline.c - the thread that ends runs that are over a limit of time.  World: host. */
+#include <signal.h>
+#include <time.h>
+
+#include "sthread/internal.h"
+
+#define AGAIN_NS 1000000UL /* an overdue run that has not noticed is signalled again after this */
+#define LOOK_NS	 1000000UL /* near its limit of CPU time a run is not looked at more often */
+#define REST_NS	 5000000UL /* nor one that did nothing meanwhile */
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool started, ending;
+	pthread_t thread;
+	struct lane *list;
+	uint64_t next; /* when the thread looks next */
+} watch = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	if (clock_gettime(clock, &t)) /* of a thread that is gone */
+		return 0;
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static struct lane_span span(uint64_t now, uint64_t limit)
+{
+	struct lane_span s = { .begin = now };
+
+	if (__builtin_add_overflow(now, limit, &s.end))
+		s.end = UINT64_MAX;
+	return s;
+}
+
+/*
+ * Ends the run if it is over a limit.  When to look again: a thread uses no more CPU time than time
+ * passes, so until what is left of it has passed there is nothing to see.
+ */
+static uint64_t look(struct lane *l, uint64_t now)
+{
+	uint64_t at = l->wall.end, used, left, least;
+
+	if (at <= now) {
+		lane_stop(l, STOP_WALL);
+		return now + AGAIN_NS;
+	}
+	if (l->cpu.end == UINT64_MAX)
+		return at;
+	used = clock_ns(l->cpu_clock);
+	if (used >= l->cpu.end) {
+		lane_stop(l, STOP_CPU);
+		return now + AGAIN_NS;
+	}
+	least = used == l->cpu_seen ? REST_NS : LOOK_NS;
+	l->cpu_seen = used;
+	left = l->cpu.end - used;
+	left = left > least ? left : least;
+	return left < at - now ? now + left : at;
+}
+
+static void *watch_main(void *unused)
+{
+	(void)unused;
+	pthread_mutex_lock(&watch.lock);
+	while (!watch.ending) {
+		uint64_t now = clock_ns(CLOCK_MONOTONIC);
+		struct timespec until;
+
+		watch.next = UINT64_MAX;
+		for (struct lane *l = watch.list; l; l = l->watch_next) {
+			uint64_t at = look(l, now);
+
+			if (at < watch.next)
+				watch.next = at;
+		}
+		if (watch.next == UINT64_MAX) {
+			pthread_cond_wait(&watch.changed, &watch.lock);
+			continue;
+		}
+		until = (struct timespec){ (time_t)(watch.next / 1000000000),
+					   (long)(watch.next % 1000000000) };
+		pthread_cond_timedwait(&watch.changed, &watch.lock, &until);
+	}
+	pthread_mutex_unlock(&watch.lock);
+	return NULL;
+}
+
+/* watch.lock held. */
+static int start(void)
+{
+	pthread_condattr_t attr;
+	sigset_t all, old;
+	int err;
+
+	if (watch.started)
+		return 0;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&watch.changed, &attr);
+	watch.ending = false;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = -pthread_create(&watch.thread, NULL, watch_main, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	watch.started = !err;
+	return err;
+}
+
+int watch_start(void)
+{
+	int err;
+
+	pthread_mutex_lock(&watch.lock);
+	err = start();
+	pthread_mutex_unlock(&watch.lock);
+	return err;
+}
+
+int watch_add(struct lane *l, uint64_t wall, uint64_t cpu)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t first = span(now, wall < cpu ? wall : cpu).end;
+	int err;
+
+	pthread_mutex_lock(&watch.lock);
+	err = start();
+	if (!err) {
+		l->wall = span(now, wall);
+		l->cpu = span(clock_ns(l->cpu_clock), cpu);
+		l->cpu_seen = 0;
+		l->watch_next = watch.list;
+		l->watch_link = &watch.list;
+		if (l->watch_next)
+			l->watch_next->watch_link = &l->watch_next;
+		watch.list = l;
+		if (first < watch.next)
+			pthread_cond_signal(&watch.changed);
+	}
+	pthread_mutex_unlock(&watch.lock);
+	return err;
+}
+
+void watch_remove(struct lane *l)
+{
+	pthread_mutex_lock(&watch.lock);
+	*l->watch_link = l->watch_next;
+	if (l->watch_next)
+		l->watch_next->watch_link = l->watch_link;
+	pthread_mutex_unlock(&watch.lock);
+}
+
+/* Only if it is due sooner than anything else is the thread woken, which looks at all runs then. */
+void watch_cpu_limit(struct lane *l, uint64_t cpu)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), used = clock_ns(l->cpu_clock), left;
+
+	pthread_mutex_lock(&watch.lock);
+	l->cpu.end = span(l->cpu.begin, cpu).end;
+	left = l->cpu.end > used ? l->cpu.end - used : 0;
+	left = left > LOOK_NS ? left : LOOK_NS;
+	if (span(now, left).end < watch.next)
+		pthread_cond_signal(&watch.changed);
+	pthread_mutex_unlock(&watch.lock);
+}
+
+uint64_t watch_thread_cpu(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t watch_wall(const struct lane *l)
+{
+	return clock_ns(CLOCK_MONOTONIC) - l->wall.begin;
+}
+
+uint64_t watch_cpu(const struct lane *l)
+{
+	return clock_ns(l->cpu_clock) - l->cpu.begin;
+}
+
+void watch_forked(void)
+{
+	pthread_mutex_init(&watch.lock, NULL);
+	watch.started = false;
+	watch.list = NULL;
+}
+
+void watch_fini(void)
+{
+	pthread_mutex_lock(&watch.lock);
+	if (!watch.started) {
+		pthread_mutex_unlock(&watch.lock);
+		return;
+	}
+	watch.ending = true;
+	pthread_cond_signal(&watch.changed);
+	pthread_mutex_unlock(&watch.lock);
+	pthread_join(watch.thread, NULL);
+	pthread_cond_destroy(&watch.changed);
+	watch.started = false;
+}

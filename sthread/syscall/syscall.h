@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * syscall.h - a compartment's system calls.  World: host.
+ *
+ * A system call is data until it is checked.  One typed table (table.c) says of every call
+ * that exists inside what each argument is; decoding checks all of it against the compartment's
+ * page tables, descriptors and policy and copies what it points to, once; performing takes only
+ * what decoding made and does the host call; finishing copies results out, to places that decoding
+ * made sure of.
+ *
+ *	frame → look-up → policy → decode → perform → finish → rax
+ *	                     │        │        └ host calls, with host descriptors and ranges
+ *	                     │        └ an errno
+ *	                     └ ENOSYS, or the end (DENIED)
+ *
+ * What is not in the table does not exist: see sthread_syscalls(7).
+ */
+#ifndef STHREAD_SYSCALL_H
+#define STHREAD_SYSCALL_H
+
+#include <dune.h>
+#include <sthread.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "sthread/fd/table.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/policy/policy.h"
+#include "sthread/syscall/uaccess.h"
+
+/* Who a compartment believes to be: the master's own are none of its business. */
+#define SYS_UID 65534
+
+enum sys_outcome {
+	SYS_RESUME,     /* frame->rax is the result: run on (the owner looks at *stop first) */
+	SYS_END,        /* it has ended: ctx->end, ctx->value, ctx->limit */
+};
+
+/*
+ * What a run is, for its system calls.  Owned by the run loop (run/loop.c).  One thread at a time.
+ */
+struct sys_ctx {
+	/* The owner sets these before sys_begin(). */
+	struct uaccess mem;             /* vm, space */
+	const struct policy *policy;    /* referenced by the owner, at least until sys_done() */
+	uint64_t area_start, area_end;  /* where mmap() works; only demand regions lie there */
+	uint64_t brk;                   /* what brk() answers, always */
+	uint64_t stack_size;            /* what RLIMIT_STACK says */
+	int pid, tid;                   /* what getpid() and gettid() answer; unique per run */
+	int image_tid;                  /* the tid in the image: tgkill() to it is to itself */
+	bool own_thread;                /* a thread of the library: signals are blocked */
+	/* The library's own calls: hostcall_serve(). */
+	long (*host_call)(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
+	const atomic_bool *stop;        /* true: a kill is pending, nothing blocks.  May be NULL */
+	/*
+	 * Not 0: the descriptors of this open file (fd_object.file) are taken back.  Set by another
+	 * thread, which then signals this one until it is 0 again.
+	 */
+	_Atomic uint64_t revoke;
+
+	/* The run's own; sys_begin() resets them. */
+	struct fdtab fds;
+	enum sthread_end end;           /* valid after SYS_END */
+	uint64_t value;
+	enum sthread_limit limit;
+	uint64_t calls;                 /* system calls dispatched */
+	bool holding;                   /* a call is under way that may use host descriptors */
+	int umask;
+	char name[16];                  /* prctl(PR_SET_NAME) */
+	unsigned message_len;           /* of message */
+	char message[STHREAD_MESSAGE];  /* last text to a descriptor 2 not granted; raw, with NUL */
+};
+
+/*
+ * Once per process, from sthread_init(): host resources that performing needs.  Negative errno of
+ * opening /proc.
+ */
+int sys_init(void);
+void sys_fini(void);
+
+/* Zeroed memory is a valid sys_ctx for sys_begin().  -ENOMEM. */
+int sys_begin(struct sys_ctx *ctx);
+/* The next entry of a run that keeps its memory: its descriptors stay, too. */
+void sys_again(struct sys_ctx *ctx);
+/* Drops the run's descriptors; memory is kept for the next sys_begin(). */
+void sys_done(struct sys_ctx *ctx);
+/* Drops everything. */
+void sys_ctx_fini(struct sys_ctx *ctx);
+
+/*
+ * After DUNE_EXIT_SYSCALL. Blocks as the call does; a signal without SA_RESTART and *stop end that,
+ * with -EINTR.
+ */
+enum sys_outcome sys_dispatch(struct sys_ctx *ctx, struct dune_frame *frame);
+
+/*
+ * By the thread that runs the compartment, between calls: takes back what another thread asked for
+ * in ctx->revoke.
+ */
+void sys_attend(struct sys_ctx *ctx);
+
+/*
+ * Calls whose answer is constant for a run, for dune_space_answer(); those the policy denies are
+ * left out.
+ */
+struct sys_answer { long nr; uint64_t value; };
+#define SYS_ANSWERS 7
+unsigned sys_answers(const struct sys_ctx *ctx, struct sys_answer out[SYS_ANSWERS]);
+
+/* ---- the table: data, read by the decoder and the tests ---- */
+
+enum sys_arg_kind {
+	ARG_NONE,       /* the call has no such argument */
+	ARG_IGNORED,    /* taken, not looked at */
+	ARG_NUMBER,     /* 64 bits, used as a number; never followed as an address */
+	ARG_VALUE,      /* int, 0 ... 63: those whose bit is in `allowed`; otherwise -EINVAL */
+	ARG_FLAGS,      /* int: no bit outside `allowed`; otherwise -EINVAL */
+	ARG_INT,        /* int: the call's own check looks at it */
+	ARG_SIZE,       /* length in bytes, or count, of the argument that names it */
+	ARG_FD,         /* a descriptor, all of `rights` held (0: check asks): -EBADF, -EPERM */
+	ARG_DIRFD,      /* a directory granted for opening beneath; AT_EMPTY_PATH: any */
+	ARG_IN,         /* buffer read: becomes spans; length in argument `len` */
+	ARG_OUT,        /* buffer written: the same */
+	ARG_BYTES_OUT,  /* written from a copy, at most `size` bytes; length in argument `len` */
+	ARG_PATH,       /* string, at most PATH_MAX with its NUL: copied */
+	ARG_STRUCT_IN,  /* `size` bytes: copied */
+	ARG_STRUCT_OUT, /* `size` bytes: made sure of, copied out at the end */
+	ARG_IOV_IN,     /* struct iovec[], memory read: becomes spans; count in argument `len` */
+	ARG_IOV_OUT,    /* the same, memory written */
+	ARG_MSG_IN,     /* struct msghdr of sendmsg */
+	ARG_MSG_OUT,    /* struct msghdr of recvmsg */
+	ARG_POLL,       /* struct pollfd[], count in argument `len` */
+	ARG_OPT_IN,     /* at most `size` bytes: copied; length in argument `len` */
+	ARG_VAR_OUT,    /* result of at most `size` bytes; argument `len` points to its length */
+	ARG_SOCKLEN,    /* socklen_t *, in and out */
+	ARG_ARRAY_OUT,  /* elements of `size` bytes, as many as fit into u.bytes; count in argument `len` */
+	ARG_OFFSET,     /* off_t *, in and out */
+	ARG_FDSET,      /* fd_set *, in and out; numbers in it in argument `len` */
+	ARG_MMSG,       /* struct mmsghdr[]: made sure of; each is decoded in its turn.  Count in `len` */
+};
+
+struct sys_arg {
+	uint8_t kind;
+	uint8_t len;            /* argument that holds the length or count */
+	uint16_t rights;        /* STHREAD_FD_* */
+	bool null;              /* NULL is fine, and means none */
+	uint32_t size;
+	uint64_t allowed;
+};
+
+enum sys_class {
+	SYS_ALWAYS,     /* touches the compartment only: allowed unless the policy denies it */
+	SYS_OUTSIDE,    /* touches the outside: needs the policy's leave, and a right */
+};
+
+struct sys_call;
+struct sys_entry {
+	const char *name;
+	uint16_t nr;
+	uint8_t class;
+	bool forwarded;         /* makes host system calls */
+	struct sys_arg arg[6];
+	int (*check)(struct sys_call *c);       /* what the types cannot say.  May be NULL */
+	long (*perform)(struct sys_call *c);    /* result, -errno, or SYS_PERFORM_END */
+	const char *note;                       /* for sthread_syscalls(7) */
+};
+#define SYS_PERFORM_END LONG_MIN
+
+/* Of the argument the lower half counts, as a signed number. */
+bool sys_is_int(const struct sys_arg *a);
+
+extern const struct sys_entry sys_table[];
+extern const unsigned sys_table_len;
+/* Index in the table; negative: no such call. */
+int sys_index(uint64_t nr);
+/* Actions before any set-up call: what sys_class says, for every index. */
+static inline enum sthread_action sys_default_action(unsigned index)
+{
+	return sys_table[index].class == SYS_ALWAYS ? STHREAD_ALLOW : STHREAD_DENY_ERRNO;
+}
+
+/* ---- one call, decoded ---- */
+
+#define SYS_POLLFDS 256
+#define SYS_OUTS 4
+#define SYS_FDSET 1024 /* numbers that an fd_set holds */
+#define SYS_MMSG 64 /* messages of one call; more are for the next */
+
+struct sys_out {
+	dune_gva_t at;          /* made sure of for `cap` bytes */
+	uint32_t cap;
+	uint32_t len;           /* to copy: set by perform, 0 by decode (ARG_STRUCT_OUT: cap) */
+	const void *from;
+};
+
+struct sys_call {
+	struct sys_ctx *ctx;
+	const struct sys_entry *entry;
+	uint64_t arg[6];                /* int arguments are sign-extended */
+	struct fd_entry fd;             /* the first ARG_FD or ARG_DIRFD; obj NULL: none */
+	struct fd_entry fd2;            /* the second */
+	bool partial;                   /* the spans hold only a beginning of what was asked for */
+	unsigned in_len;                /* of in; 0: it was NULL */
+	unsigned outs;
+	struct sys_out out[SYS_OUTS];   /* in the order of the arguments; not there for NULL */
+	union {
+		unsigned char bytes[128];
+		uint64_t word[16];
+	} in;                           /* ARG_STRUCT_IN, ARG_OPT_IN */
+	union {
+		unsigned char bytes[512];
+		uint64_t word[64];
+		struct sockaddr_storage addr;
+		uint64_t set[3][SYS_FDSET / 64]; /* ARG_FDSET */
+	} result;                       /* of out[0] */
+	uint64_t more[SYS_OUTS - 1][2]; /* of out[1] and so on */
+	int64_t offset[2];              /* ARG_OFFSET, as copied in, and as it goes out */
+	unsigned offsets, paths;
+	struct msghdr msg;              /* ARG_MSG_*: the compartment's own, as copied */
+	uint32_t socklen;               /* ARG_SOCKLEN, as copied in, and as it goes out */
+	struct uspans spans;
+	union {
+		struct {
+			char path[PATH_MAX];            /* the first ARG_PATH */
+			union {
+				char path2[PATH_MAX];   /* the second */
+				unsigned char bytes[PATH_MAX];
+			};
+		};
+		struct {
+			struct pollfd fd[SYS_POLLFDS];  /* with host descriptors */
+			int number[SYS_POLLFDS];        /* theirs inside */
+			unsigned n;
+		} poll;
+	} u;
+};
+
+/* Checks all and copies all: 0 or a negative errno.  sys_release() in any case. */
+int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_t arg[6],
+	       struct sys_call *c);
+/* Copies out what perform left.  0 or -EFAULT, which decoding has excluded. */
+int sys_finish(struct sys_call *c, long result);
+void sys_release(struct sys_call *c);
+
+/* For the check functions: a place for a result, made sure of.  Its length is set by perform. */
+int sys_add_out(struct sys_call *c, dune_gva_t at, uint32_t cap, const void *from);
+
+/*
+ * For the perform functions, after EINTR: give up.  Either a kill is pending, or a descriptor is to
+ * be taken back; then the call is decoded again, and made if it still may be.
+ */
+bool sys_stopping(struct sys_ctx *ctx);
+/* Gives SYS_PERFORM_END. */
+long sys_ended(struct sys_ctx *ctx, enum sthread_end end, uint64_t value);
+static inline int sys_int(const struct sys_call *c, unsigned i)
+{
+	return (int)c->arg[i];
+}
+
+#endif

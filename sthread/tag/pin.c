@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* pin.c - memory in policies: granting it, and holding it while a compartment runs.  World: host. */
+#include <errno.h>
+
+#include "sthread/internal.h"
+#include "sthread/tag/tag.h"
+
+/* ---- runs ---- */
+
+static bool all_there(const struct grants *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->list[i].tag->gone)
+			return false;
+	return true;
+}
+
+int policy_hold(const struct policy *value)
+{
+	struct policy *p = (struct policy *)value;
+	int err = 0;
+
+	if (!p->mem.n)
+		return 0;
+	pthread_mutex_lock(&tags.lock);
+	if (!p->runs) {
+		if (p->found != tags.destroyed + 1 && !all_there(&p->mem)) {
+			err = -EINVAL;
+			goto out;
+		}
+		p->found = tags.destroyed + 1;
+		p->held_next = tags.held;
+		p->held_link = &tags.held;
+		if (p->held_next)
+			p->held_next->held_link = &p->held_next;
+		tags.held = p;
+	}
+	p->runs++;
+out:
+	pthread_mutex_unlock(&tags.lock);
+	return err;
+}
+
+void policy_release(const struct policy *value)
+{
+	struct policy *p = (struct policy *)value;
+
+	if (!p->mem.n)
+		return;
+	pthread_mutex_lock(&tags.lock);
+	if (!--p->runs) {
+		*p->held_link = p->held_next;
+		if (p->held_next)
+			p->held_next->held_link = p->held_link;
+	}
+	pthread_mutex_unlock(&tags.lock);
+}
+
+bool policies_hold(const struct sthread_tag *t)
+{
+	for (const struct policy *p = tags.held; p; p = p->held_next)
+		if (grants_name(&p->mem, t))
+			return true;
+	return false;
+}
+
+/* ---- set-up ---- */
+
+static int grant(struct sthread_policy *p, struct grant *e)
+{
+	uint64_t end = e->start + e->len, next;
+	struct policy *v;
+	dune_gpa_t page;
+	int err;
+
+	e->rights |= STHREAD_READ; /* the processor knows no writing without */
+	/* Now, so that no run can fail for want of it. */
+	for (uint64_t at = e->start; at < end; at = next) {
+		next = end;
+		err = tag_window(e->tag, at, &next, &page);
+		if (err)
+			return err;
+	}
+	v = policy_edit(p);
+	if (!v)
+		return -ENOMEM;
+	err = grants_insert(&v->mem, e);
+	v->found = 0;
+	policy_edited(p);
+	return err;
+}
+
+int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsigned rights)
+{
+	struct grant e = { .rights = rights };
+	int err;
+
+	if (is_inside())
+		return (int)host_call(HOSTCALL_POLICY_TAG, (uintptr_t)p, (uintptr_t)tag, rights, 0, 0);
+	if (!p || !tag_rights_ok(rights))
+		return -EINVAL;
+	e.tag = tag_enter(tag);
+	if (!e.tag)
+		return -EINVAL;
+	e.start = e.tag->start;
+	e.len = e.tag->len;
+	err = grant(p, &e);
+	tag_leave(e.tag);
+	return err;
+}
+
+int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsigned rights)
+{
+	struct grant e = { .start = (uint64_t)addr, .len = len, .rights = rights };
+	int err;
+
+	if (is_inside())
+		return (int)host_call(HOSTCALL_POLICY_MEMORY, (uintptr_t)p, (uintptr_t)addr, len, rights,
+				      0);
+	if (!p || !len || ((uint64_t)addr | len) % DUNE_PAGE_SIZE || !tag_rights_ok(rights))
+		return -EINVAL;
+	e.tag = tag_enter_at(e.start);
+	if (!e.tag && (err = data_enter(e.start, len, &e.tag)))
+		return err;
+	err = e.tag->plain && len <= e.tag->start + e.tag->len - e.start ? grant(p, &e) : -EINVAL;
+	tag_leave(e.tag);
+	return err;
+}
