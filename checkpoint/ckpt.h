@@ -28,7 +28,7 @@ struct ckpt {
 	size_t stack_len;
 	uint8_t *stack_bytes; /* the image's version; until the template is built */
 
-	dune_gpa_t zero_block;	    /* 2 MiB of zeroes, 0: none yet */
+	dune_gpa_t zero_block;	    /* dune_zero_block(), 0: not used yet */
 	struct scratch_vec patches; /* struct kept_patch: of the configuration */
 	struct scratch_vec patch_bytes;
 	uint64_t fs_base;

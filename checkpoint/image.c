@@ -259,9 +259,6 @@ void ckpt_destroy(struct ckpt *c)
 		dune_vm_free(c->space);
 	if (c->vm)
 		ckpt_runs_free(c->vm, &c->runs);
-	if (c->zero_block.v)
-		for (uint64_t i = 0; i < 512; i++)
-			dune_page_put(c->vm, dune_gpa(c->zero_block.v + i * 4096));
 	scratch_free(c->stack_bytes, c->stack_len);
 	ckpt_plan_free(&c->plan);
 	ckpt_objects_free(&c->objects);

@@ -55,7 +55,7 @@ static int own_page(struct ckpt *c, uint64_t at, bool mapped, uint8_t **out)
 	dune_gpa_t page;
 	int err;
 
-	err = dune_page_alloc(c->vm, &page);
+	err = dune_image_alloc(c->vm, 1, &page);
 	if (err)
 		return err;
 	if (mapped)

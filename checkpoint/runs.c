@@ -128,14 +128,13 @@ static int alloc_pages(struct dune_vm *vm, uint64_t at, uint64_t pages, uint64_t
 	dune_gpa_t first;
 	int err;
 
-	if (pages >= to_leaf + LARGE_PAGES && !dune_pages_alloc(vm, lead + pages, &first)) {
+	if (pages >= to_leaf + LARGE_PAGES && !dune_image_alloc(vm, lead + pages, &first)) {
 		for (uint64_t i = 0; i < lead; i++)
 			dune_page_put(vm, dune_gpa(first.v + i * 4096));
 		*gpa = first.v + lead * 4096;
 		return 0;
 	}
-	/* One page may be one that was used before; several come from what was never used. */
-	err = pages == 1 ? dune_page_alloc(vm, &first) : dune_pages_alloc(vm, pages, &first);
+	err = dune_image_alloc(vm, pages, &first);
 	if (!err)
 		*gpa = first.v;
 	return err;

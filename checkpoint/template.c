@@ -23,13 +23,11 @@ static int map_zero(struct ckpt *c, uint64_t at, uint64_t end, unsigned prot)
 		dune_gpa_t page = dune_zero_page(c->vm);
 
 		if (!(at & (LARGE_SIZE - 1)) && end - at >= LARGE_SIZE) {
-			if (!c->zero_block.v) {
-				err = dune_pages_alloc(c->vm, LARGE_SIZE / 4096, &c->zero_block);
-				if (err)
-					return err;
-			}
+			err = dune_zero_block(c->vm, &page);
+			if (err)
+				return err;
+			c->zero_block = page;
 			len = LARGE_SIZE;
-			page = c->zero_block;
 		}
 		err = dune_vm_map(c->space, dune_gva(at), page, len, prot);
 		if (err)
@@ -140,7 +138,7 @@ static int map_stack(struct ckpt *c, const struct ckpt_region *r)
 			err = map_zero(c, at, at + 4096, r->prot);
 			continue;
 		}
-		err = dune_page_alloc(c->vm, &page);
+		err = dune_image_alloc(c->vm, 1, &page);
 		if (err)
 			break;
 		memcpy(dune_page_host(c->vm, page), bytes, 4096);

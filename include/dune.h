@@ -41,7 +41,7 @@ struct dune_vcpu;
 /* ---- the virtual machine ------------------------------------------------------------------------- */
 
 /* What runs ring 3. */
-enum dune_machine { DUNE_MACHINE_AUTO, DUNE_MACHINE_KVM };
+enum dune_machine { DUNE_MACHINE_AUTO, DUNE_MACHINE_KVM, DUNE_MACHINE_PROCESS };
 
 /* Where the monitor's decision code runs.  AUTO measures once which is cheaper. */
 enum dune_placement { DUNE_PLACE_AUTO, DUNE_PLACE_HOST, DUNE_PLACE_RING0 };
@@ -49,7 +49,8 @@ enum dune_placement { DUNE_PLACE_AUTO, DUNE_PLACE_HOST, DUNE_PLACE_RING0 };
 struct dune_vm_config {
 	void *base;                     /* arena: reserved PROT_NONE range, 2 MiB aligned, owned by the VM from now on */
 	size_t size;                    /* its length, a multiple of 2 MiB; guest-physical 0 .. size */
-	enum dune_placement placement;
+	enum dune_machine machine;      /* AUTO: KVM where the processor does it in hardware, else PROCESS */
+	enum dune_placement placement;  /* of KVM */
 	int kick_signal;                /* a signal with a handler and without SA_RESTART; interrupts dune_vcpu_run() */
 };
 
@@ -88,10 +89,28 @@ DUNE_API void dune_page_put(struct dune_vm *vm, dune_gpa_t page);
  * Always of memory that was never used: pages that were freed are found again one by one, by dune_page_alloc(), only.
  */
 DUNE_MUST DUNE_API int dune_pages_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out);
+/* The same, of pages that are only ever mapped to be read or executed: what many spaces have in common. */
+DUNE_MUST DUNE_API int dune_image_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out);
 /* The page's bytes in this process.  NULL for an address outside the arena. */
 DUNE_API void *dune_page_host(const struct dune_vm *vm, dune_gpa_t page);
 /* The page that is always zero; map it copy-on-write or read-only only. */
 DUNE_API dune_gpa_t dune_zero_page(const struct dune_vm *vm);
+/* 2 MiB of it, for large leaves. */
+DUNE_MUST DUNE_API int dune_zero_block(struct dune_vm *vm, dune_gpa_t *out);
+
+/*
+ * Memory of this process that the guest may be given to write: dune_slot_add_rw() of anything within
+ * [addr, addr+len).  The range is the caller's, reserved without access, and stays so; its bytes are zero.  Where ring 3
+ * is another process, it becomes shared memory; elsewhere all memory will do, and this does nothing.
+ */
+DUNE_MUST DUNE_API int dune_vm_share(struct dune_vm *vm, void *addr, size_t len);
+/* A part of such a range is zero again, without access, and its memory given back. */
+DUNE_MUST DUNE_API int dune_vm_clear(struct dune_vm *vm, void *addr, size_t len);
+/*
+ * Windows that there are now are seen as they are now.  To be called when they are made, while nothing is in memory
+ * that a compartment must not have; where ring 3 is another process it inherits them.  Else at the first vCPU.
+ */
+DUNE_MUST DUNE_API int dune_vm_prepare(struct dune_vm *vm);
 
 /*
  * A read-only window of the guest on memory of this process, for ever: whatever is mapped at that address
@@ -249,6 +268,13 @@ DUNE_API void dune_vcpu_destroy(struct dune_vcpu *vcpu);
  * when the code that ran before must not be heard of.
  */
 DUNE_API enum dune_exit dune_vcpu_run(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *frame);
+/*
+ * After a run that ended with DUNE_EXIT_SYSCALL: the registers of *frame that are neither number, argument nor rip.  They
+ * may not be known before.  -EIO: the vCPU is lost.
+ */
+DUNE_MUST DUNE_API int dune_vcpu_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *frame);
+/* CPU time in nanoseconds that ring 3 took and that is not the time of the thread which ran it. */
+DUNE_API uint64_t dune_vcpu_cpu_time(struct dune_vcpu *vcpu);
 /* Make the current or the next dune_vcpu_run() return DUNE_EXIT_KICKED.  Any thread; sticks until it did. */
 DUNE_API void dune_vcpu_kick(struct dune_vcpu *vcpu);
 /* Withdraw a kick that has not been seen.  Only by the thread that runs the vCPU. */

@@ -35,6 +35,13 @@ struct sthread_tag;
 
 /* ---- life ------------------------------------------------------------------------------------------- */
 
+/*
+ * What runs compartments: guest user mode of a KVM virtual machine, or stub processes.  AUTO: KVM where the processor
+ * virtualizes and /dev/kvm is of use, else stub processes.
+ */
+enum sthread_machine { STHREAD_MACHINE_AUTO, STHREAD_MACHINE_KVM, STHREAD_MACHINE_PROCESS };
+
+
 /* Where the monitor's decision code runs; AUTO: measured at start.  The others are for tests. */
 enum sthread_placement { STHREAD_PLACE_AUTO, STHREAD_PLACE_HOST, STHREAD_PLACE_RING0 };
 
@@ -45,6 +52,7 @@ struct sthread_config {
 	unsigned pool;          /* idle compartments kept warm.  0: 64 */
 	bool environment;       /* the image includes environ and argv.  false: neither */
 	enum sthread_placement placement;
+	enum sthread_machine machine;   /* what runs compartments */
 };
 
 /*
@@ -442,6 +450,7 @@ struct sthread_stats {
 	uint64_t image_pages, image_bytes;      /* the checkpoint */
 	uint64_t tags, tag_bytes;               /* tags and sthread_map() mappings; bytes of blocks allocated in tags */
 	unsigned placement;                     /* enum sthread_placement in force */
+	unsigned machine;                       /* enum sthread_machine in force */
 	unsigned filtered;                      /* 1: threads of the library run behind a system-call filter */
 };
 /* -EINVAL: not initialised. */

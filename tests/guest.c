@@ -81,11 +81,15 @@ void guest_start(size_t arena)
 	struct sigaction kick = { .sa_handler = on_kick };
 	struct dune_vm_config cfg = { .size = arena };
 
-	close(test_open_kvm());
+	test_needs_machine();
 	guest_kick_signal = cfg.kick_signal = SIGRTMAX - 1;
 	CHECK_OK(sigaction(cfg.kick_signal, &kick, NULL));
 	cfg.base = guest_reserve(arena);
+	cfg.machine = DUNE_MACHINE_KVM;
 	switch (test_placement()) {
+	case TEST_PLACEMENT_PROCESS:
+		cfg.machine = DUNE_MACHINE_PROCESS;
+		break;
 	case TEST_PLACEMENT_DEFAULT:
 		cfg.placement = DUNE_PLACE_AUTO;
 		break;
@@ -100,7 +104,9 @@ void guest_start(size_t arena)
 	dune_vm_get_info(guest_vm, &guest_info);
 	if (cfg.placement != DUNE_PLACE_AUTO)
 		CHECK_EQ(guest_info.placement, cfg.placement);
+	CHECK_EQ(guest_info.machine, cfg.machine);
 	NOTE("decisions in %s, %s", guest_info.placement == DUNE_PLACE_HOST ? "the host" : "ring 0",
+	     guest_info.machine == DUNE_MACHINE_PROCESS ? "stub processes" :
 	     guest_info.syscall_faults ? "software KVM" : "hardware virtualization");
 	CHECK_OK(dune_page_alloc(guest_vm, &code_page));
 	memcpy(dune_page_host(guest_vm, code_page), guest_routines,

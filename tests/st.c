@@ -11,10 +11,12 @@ void st_init_with(struct sthread_config cfg)
 {
 	int err;
 
-	close(test_open_kvm());
+	test_needs_machine();
 	cfg.size = sizeof(cfg);
+	cfg.machine = cfg.machine ? cfg.machine : STHREAD_MACHINE_KVM;
 	switch (test_placement()) {
 	case TEST_PLACEMENT_DEFAULT: break;
+	case TEST_PLACEMENT_PROCESS: cfg.machine = STHREAD_MACHINE_PROCESS; break;
 	case TEST_PLACEMENT_HOST: cfg.placement = STHREAD_PLACE_HOST; break;
 	case TEST_PLACEMENT_RING0: cfg.placement = STHREAD_PLACE_RING0; break;
 	}

@@ -207,9 +207,10 @@ enum test_placement {
 	TEST_PLACEMENT_DEFAULT, /* the library's own choice */
 	TEST_PLACEMENT_HOST,
 	TEST_PLACEMENT_RING0,
+	TEST_PLACEMENT_PROCESS, /* no KVM: stub processes */
 };
 
-/* Where the run asks the monitor's decision code to be. */
+/* Where the run asks compartments to be: on KVM, with the monitor's decision code on either side; or without. */
 static inline enum test_placement test_placement(void)
 {
 	const char *s = getenv("STHREAD_PLACEMENT");
@@ -220,7 +221,9 @@ static inline enum test_placement test_placement(void)
 		return TEST_PLACEMENT_HOST;
 	if (!strcmp(s, "ring0"))
 		return TEST_PLACEMENT_RING0;
-	FAIL("STHREAD_PLACEMENT=%s is neither host nor ring0", s);
+	if (!strcmp(s, "process"))
+		return TEST_PLACEMENT_PROCESS;
+	FAIL("STHREAD_PLACEMENT=%s is neither host nor ring0 nor process", s);
 }
 
 /*
@@ -234,6 +237,21 @@ static inline int test_open_kvm(void)
 	if (fd < 0)
 		SKIP("/dev/kvm: %s", strerror(errno));
 	return fd;
+}
+
+/* Ends a test of KVM alone. */
+static inline void test_needs_kvm(void)
+{
+	if (test_placement() == TEST_PLACEMENT_PROCESS)
+		SKIP("about KVM alone");
+	close(test_open_kvm());
+}
+
+/* Ends the test where the run asks for KVM and there is none. */
+static inline void test_needs_machine(void)
+{
+	if (test_placement() != TEST_PLACEMENT_PROCESS)
+		close(test_open_kvm());
 }
 
 #endif

@@ -38,6 +38,14 @@ struct machine_ops {
 	/* In a child of fork(), before close(): what was not inherited is forgotten. */
 	void (*forked)(struct dune_vm *vm);
 
+	/* Where kinds of pages differ: a block of 2 MiB of the arena is of this kind from now on.  vm->lock held. */
+	int (*block)(struct dune_vm *vm, uint64_t gpa, enum page_kind kind);
+	/* See dune_vm_share() and dune_vm_prepare(). */
+	int (*share)(struct dune_vm *vm, void *addr, size_t len);
+	int (*clear)(struct dune_vm *vm, void *addr, size_t len);
+	int (*prepare)(struct dune_vm *vm);
+	/* Bytes at the beginning of the arena's range where nothing can be mapped in a space. */
+	uint64_t reserved;
 	/* The guest is to see this memory of the process from now on.  vm->lock held; the slot is not in the list yet. */
 	int (*window)(struct dune_vm *vm, const struct slot *slot);
 
@@ -66,6 +74,10 @@ struct machine_ops {
 	/* Dead tables, or one dead root, chained through struct page, that were in use: to be cleared and made free. */
 	void (*scrub)(struct dune_vm *vm, uint32_t tables, bool root);
 
+	/* The source of a first clone, frozen from now on. */
+	int (*freeze)(struct dune_space *source);
+
+	bool vcpus_last; /* a vCPU's number is taken for as long as the VM lives */
 	/* vm->making held. */
 	int (*vcpu_init)(struct dune_vcpu *c);
 	void (*vcpu_fini)(struct dune_vcpu *c);
@@ -76,10 +88,16 @@ struct machine_ops {
 	enum entered (*enter)(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
 	/* The run is over: what the vCPU kept of the space goes back.  s->lock held. */
 	void (*leave)(struct dune_vcpu *c, struct dune_space *s);
+	/* The registers of *f that an exit did not tell; may be NULL: it tells all. */
+	int (*registers)(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
+	/* CPU time in ring 3 that is not the calling thread's; may be NULL: there is none. */
+	uint64_t (*cpu_time)(struct dune_vcpu *c);
 	/* Ends the time inside, now or when it begins.  Any thread; c->thread says whether there is anything to end. */
 	void (*interrupt)(struct dune_vcpu *c);
 };
 
-extern const struct machine_ops kvm_machine;
+extern const struct machine_ops kvm_machine, process_machine;
+/* machines.c: all that there are; NULL ends them. */
+extern const struct machine_ops *const machines[];
 
 #endif

@@ -24,13 +24,20 @@ static int end(struct dune_space *s, int err)
 	return err;
 }
 
+bool space_is_reserved(const struct dune_space *s, dune_gva_t at, size_t len)
+{
+	uint64_t base = (uint64_t)s->vm->arena.base;
+
+	return at.v < base + s->vm->ops->reserved && len > 0 && at.v + len > base;
+}
+
 int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len, unsigned prot)
 {
 	int err = begin(s);
 
 	if (err)
 		return err;
-	if (!slot_covers(s->vm, page, len, prot & DUNE_WRITE))
+	if (!slot_covers(s->vm, page, len, prot & DUNE_WRITE) || space_is_reserved(s, at, len))
 		return end(s, -EINVAL);
 	err = pt_map(&s->pt, at, page, len, prot);
 	if (!err && (prot & DUNE_OWNED))

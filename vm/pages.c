@@ -8,6 +8,7 @@
  * entries that ring 0 cleared are forgotten.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -25,7 +26,7 @@ static dune_gpa_t address(uint32_t n)
 	return dune_gpa((uint64_t)n * DUNE_PAGE_SIZE);
 }
 
-int arena_init(struct dune_vm *vm, void *base, uint64_t size)
+int arena_init(struct dune_vm *vm, void *base, uint64_t size, bool kinds_differ)
 {
 	struct arena *a = &vm->arena;
 	size_t meta = size / DUNE_PAGE_SIZE * sizeof(struct page);
@@ -39,6 +40,14 @@ int arena_init(struct dune_vm *vm, void *base, uint64_t size)
 	a->size = size;
 	a->pages = pages;
 	a->top = DUNE_PAGE_SIZE;
+	if (kinds_differ) {
+		a->kinds = calloc(size / PT_HUGE, 1);
+		if (!a->kinds)
+			return -ENOMEM;
+		a->top = PT_HUGE; /* its first page is no page: a block less */
+	} else {
+		a->zones[PAGE_PRIVATE] = (struct zone){ .at = DUNE_PAGE_SIZE, .end = size };
+	}
 	for (uint64_t at = 0, len; at < a->size; at += len) {
 		len = a->size - at < SLOT_MOST ? a->size - at : SLOT_MOST;
 		err = slot_register(vm, at, a->base + at, len, false);
@@ -55,31 +64,89 @@ void arena_fini(struct dune_vm *vm)
 	if (a->pages)
 		munmap(a->pages, a->size / DUNE_PAGE_SIZE * sizeof(struct page));
 	a->pages = NULL;
+	free(a->kinds);
+	a->kinds = NULL;
 }
 
-/* Move the top up by `bytes`, aligned; vm->lock held. */
-static int grow(struct dune_vm *vm, uint64_t bytes, uint64_t align, dune_gpa_t *out)
+enum page_kind arena_kind(const struct arena *a, dune_gpa_t page)
+{
+	return a->kinds ? (enum page_kind)a->kinds[page.v / PT_HUGE] : PAGE_PRIVATE;
+}
+
+bool arena_covers(const struct arena *a, dune_gpa_t page, uint64_t len)
+{
+	if (!page.v || page.v >= a->top || len > a->top - page.v)
+		return false;
+	for (uint64_t at = page.v; a->kinds && at < page.v + len; at += DUNE_PAGE_SIZE)
+		if (!a->pages[at / DUNE_PAGE_SIZE].refs)
+			return false;
+	return true;
+}
+
+static struct zone *zone_of(struct arena *a, enum page_kind kind)
+{
+	return &a->zones[a->kinds ? kind : PAGE_PRIVATE];
+}
+
+/* Pages that were never used, one at a time. */
+static void free_range(struct arena *a, struct zone *z, uint64_t at, uint64_t end)
+{
+	for (; at < end; at += DUNE_PAGE_SIZE) {
+		a->pages[number(dune_gpa(at))].next = z->free_pages;
+		z->free_pages = number(dune_gpa(at));
+	}
+}
+
+/* Blocks for `bytes` more of a kind. */
+static int more_blocks(struct dune_vm *vm, struct zone *z, enum page_kind kind, uint64_t bytes)
 {
 	struct arena *a = &vm->arena;
-	uint64_t at = (a->top + align - 1) & ~(align - 1), end;
+	uint64_t len = (bytes + PT_HUGE - 1) & ~(PT_HUGE - 1);
 
-	if (__builtin_add_overflow(at, bytes, &end) || end > a->size)
+	if (!a->kinds || len > a->size - a->top)
 		return -ENOMEM;
-	/* What the alignment skipped is usable, one page at a time. */
-	for (uint64_t p = a->top; p < at; p += DUNE_PAGE_SIZE) {
-		a->pages[p / DUNE_PAGE_SIZE].next = a->free_pages;
-		a->free_pages = (uint32_t)(p / DUNE_PAGE_SIZE);
+	for (uint64_t at = a->top; at < a->top + len; at += PT_HUGE) {
+		int err = vm->ops->block(vm, at, kind);
+
+		if (err)
+			return err;
+		a->kinds[at / PT_HUGE] = (uint8_t)kind;
 	}
-	a->top = end;
+	free_range(a, z, z->at, z->end);
+	z->at = a->top;
+	z->end = a->top + len;
+	return 0;
+}
+
+/* `bytes` that were never used, aligned; vm->lock held. */
+static int grow(struct dune_vm *vm, enum page_kind kind, uint64_t bytes, uint64_t align, dune_gpa_t *out)
+{
+	struct arena *a = &vm->arena;
+	struct zone *z = zone_of(a, kind);
+	uint64_t at = (z->at + align - 1) & ~(align - 1), end;
+	int err;
+
+	if (__builtin_add_overflow(at, bytes, &end))
+		return -ENOMEM;
+	if (end > z->end) {
+		err = more_blocks(vm, z, kind, bytes);
+		if (err)
+			return err;
+		at = z->at;
+		end = at + bytes;
+	}
+	free_range(a, z, z->at, at); /* what the alignment skipped */
+	z->at = end;
+	a->top = !a->kinds ? end : z->end > a->top ? z->end : a->top;
 	a->used += bytes / DUNE_PAGE_SIZE;
 	*out = dune_gpa(at);
 	return 0;
 }
 
 /*
- * A page of one of the two kinds; says whether it may hold bytes of its last use.  vm->lock held.
+ * A page of a kind, from this list or fresh; says whether it may hold bytes of its last use.  vm->lock held.
  */
-static int take(struct dune_vm *vm, uint32_t *list, dune_gpa_t *out, bool *dirty)
+static int take(struct dune_vm *vm, enum page_kind kind, uint32_t *list, dune_gpa_t *out, bool *dirty)
 {
 	struct arena *a = &vm->arena;
 	int err;
@@ -90,7 +157,7 @@ static int take(struct dune_vm *vm, uint32_t *list, dune_gpa_t *out, bool *dirty
 		*list = a->pages[*list].next;
 		a->used++;
 	} else {
-		err = grow(vm, DUNE_PAGE_SIZE, DUNE_PAGE_SIZE, out);
+		err = grow(vm, kind, DUNE_PAGE_SIZE, DUNE_PAGE_SIZE, out);
 		if (err)
 			return err;
 	}
@@ -100,19 +167,19 @@ static int take(struct dune_vm *vm, uint32_t *list, dune_gpa_t *out, bool *dirty
 
 static void give(struct arena *a, uint32_t *list, dune_gpa_t page)
 {
-	a->pages[number(page)].next = *list;
+	a->pages[number(page)] = (struct page){ .next = *list };
 	*list = number(page);
 	a->used--;
 }
 
-int dune_page_alloc(struct dune_vm *vm, dune_gpa_t *out)
+static int alloc_one(struct dune_vm *vm, enum page_kind kind, dune_gpa_t *out)
 {
 	dune_gpa_t page;
 	bool dirty;
 	int err;
 
 	pthread_mutex_lock(&vm->lock);
-	err = take(vm, &vm->arena.free_pages, &page, &dirty);
+	err = take(vm, kind, &zone_of(&vm->arena, kind)->free_pages, &page, &dirty);
 	pthread_mutex_unlock(&vm->lock);
 	if (err)
 		return err;
@@ -122,17 +189,23 @@ int dune_page_alloc(struct dune_vm *vm, dune_gpa_t *out)
 	return 0;
 }
 
+int dune_page_alloc(struct dune_vm *vm, dune_gpa_t *out)
+{
+	return alloc_one(vm, PAGE_PRIVATE, out);
+}
+
 int arena_table_alloc(struct dune_vm *vm, bool root, dune_gpa_t *out)
 {
 	struct arena *a = &vm->arena;
+	struct zone *z = zone_of(a, PAGE_HOST);
 	bool dirty, page = false;
 	int err;
 
 	pthread_mutex_lock(&vm->lock);
-	err = take(vm, root ? &a->free_roots : &a->free_tables, out, &dirty);
-	if (err == -ENOMEM && a->free_pages) {
+	err = take(vm, PAGE_HOST, root ? &a->free_roots : &a->free_tables, out, &dirty);
+	if (err == -ENOMEM && z->free_pages) {
 		/* The arena is used up: an ordinary page becomes a table, for ever. */
-		err = take(vm, &a->free_pages, out, &dirty);
+		err = take(vm, PAGE_HOST, &z->free_pages, out, &dirty);
 		page = true;
 	}
 	if (!err)
@@ -167,24 +240,49 @@ void dune_page_put(struct dune_vm *vm, dune_gpa_t page)
 	if (__atomic_sub_fetch(&vm->arena.pages[number(page)].refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	pthread_mutex_lock(&vm->lock);
-	give(&vm->arena, &vm->arena.free_pages, page);
+	give(&vm->arena, &zone_of(&vm->arena, arena_kind(&vm->arena, page))->free_pages, page);
 	pthread_mutex_unlock(&vm->lock);
 }
 
-int dune_pages_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out)
+int arena_alloc(struct dune_vm *vm, enum page_kind kind, size_t n, dune_gpa_t *out)
 {
 	uint64_t bytes;
 	int err;
 
+	if (n == 1)
+		return alloc_one(vm, kind, out);
 	if (!n || __builtin_mul_overflow(n, DUNE_PAGE_SIZE, &bytes))
 		return -EINVAL;
 	pthread_mutex_lock(&vm->lock);
-	err = grow(vm, bytes, bytes >= PT_HUGE ? PT_HUGE : DUNE_PAGE_SIZE, out);
+	err = grow(vm, kind, bytes, bytes >= PT_HUGE ? PT_HUGE : DUNE_PAGE_SIZE, out);
 	if (!err) {
 		for (size_t i = 0; i < n; i++)
 			vm->arena.pages[number(*out) + i] = (struct page){ .refs = 1 };
 	}
 	pthread_mutex_unlock(&vm->lock);
+	return err;
+}
+
+int dune_pages_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out)
+{
+	return arena_alloc(vm, PAGE_PRIVATE, n, out);
+}
+
+int dune_image_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out)
+{
+	return arena_alloc(vm, PAGE_IMAGE, n, out);
+}
+
+int dune_zero_block(struct dune_vm *vm, dune_gpa_t *out)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&vm->making);
+	if (!vm->zero_block.v)
+		err = arena_alloc(vm, PAGE_IMAGE, PT_HUGE / DUNE_PAGE_SIZE, &vm->zero_block);
+	pthread_mutex_unlock(&vm->making);
+	if (!err)
+		*out = vm->zero_block;
 	return err;
 }
 

@@ -14,7 +14,7 @@ static int check(const struct dune_space *s, dune_gva_t at, size_t len, unsigned
 
 	if (!len || (at.v | len) & (DUNE_PAGE_SIZE - 1) ||
 	    __builtin_add_overflow(at.v, len, &end) || end > DUNE_USER_END ||
-	    prot & ~(DUNE_READ | DUNE_WRITE))
+	    prot & ~(DUNE_READ | DUNE_WRITE) || space_is_reserved(s, at, len))
 		return -EINVAL;
 	return s->frozen ? -EBUSY : 0;
 }

@@ -56,12 +56,12 @@ void *dune_slot_host(struct dune_vm *vm, dune_gpa_t page, bool write)
 
 bool slot_covers(struct dune_vm *vm, dune_gpa_t page, uint64_t len, bool write)
 {
-	const struct arena *a = &vm->arena;
 	bool covered = false;
 
 	pthread_mutex_lock(&vm->lock);
-	if (page.v < a->size) {
-		covered = page.v && page.v < a->top && len <= a->top - page.v;
+	if (page.v < vm->arena.size) {
+		covered = arena_covers(&vm->arena, page, len) &&
+			  !(write && vm->arena.kinds && arena_kind(&vm->arena, page) != PAGE_PRIVATE);
 	} else {
 		for (size_t i = 0; i < vm->nslots && !covered; i++) {
 			const struct slot *s = &vm->slots[i];

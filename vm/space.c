@@ -17,7 +17,7 @@ int dune_space_create(struct dune_vm *vm, struct dune_space **out)
 	pthread_mutexattr_init(&recursive);
 	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&s->lock, &recursive);
-	err = dune_page_alloc(vm, &s->mon_page);
+	err = arena_alloc(vm, PAGE_HOST, 1, &s->mon_page);
 	if (err)
 		goto no_page;
 	err = arena_table_alloc(vm, true, &s->pt.root);
@@ -69,7 +69,7 @@ int dune_vm_clone(struct dune_space *src, struct dune_space **out)
 		if (src->runners)
 			return -EBUSY;
 		err = pt_walk(&src->pt, dune_gva(0), dune_gva(DUNE_USER_END), is_writable, NULL);
-		if (err || (err = dune_vm_sync(src)))
+		if (err || (err = dune_vm_sync(src)) || (err = src->vm->ops->freeze(src)))
 			return err;
 		src->frozen = true;
 	}

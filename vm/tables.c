@@ -89,7 +89,7 @@ static bool ops_writable(void *ctx, dune_gpa_t page, uint64_t size)
 {
 	struct dune_vm *vm = ((struct dune_space *)ctx)->vm;
 
-	return page.v < vm->arena.size || slot_covers(vm, page, size, true);
+	return (page.v < vm->arena.size && !vm->arena.kinds) || slot_covers(vm, page, size, true);
 }
 
 const struct pt_ops space_pt_ops = {

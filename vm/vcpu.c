@@ -10,7 +10,7 @@ int vcpu_new(struct dune_vm *vm, struct dune_vcpu **out)
 	struct dune_vcpu *c;
 	int err;
 
-	if (vm->nvcpus >= vm->info.max_vcpus)
+	if (vm->ops->vcpus_last && vm->nvcpus >= vm->info.max_vcpus)
 		return -EAGAIN;
 	c = calloc(1, vm->ops->vcpu_size);
 	if (!c)
@@ -50,6 +50,21 @@ int dune_vcpu_create(struct dune_vm *vm, struct dune_vcpu **out)
 	return err;
 }
 
+static void unlist(struct dune_vcpu *c)
+{
+	struct dune_vm *vm = c->vm;
+
+	pthread_mutex_lock(&vm->lock);
+	for (struct dune_vcpu **link = &vm->vcpus; *link; link = &(*link)->next) {
+		if (*link == c) {
+			*link = c->next;
+			break;
+		}
+	}
+	vm->switches += dune_vcpu_switches(c);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 void dune_vcpu_destroy(struct dune_vcpu *c)
 {
 	struct dune_vm *vm;
@@ -58,6 +73,14 @@ void dune_vcpu_destroy(struct dune_vcpu *c)
 		return;
 	vm = c->vm;
 	dune_vcpu_unkick(c);
+	if (!vm->ops->vcpus_last) {
+		unlist(c);
+		pthread_mutex_lock(&vm->making);
+		vm->ops->vcpu_fini(c);
+		pthread_mutex_unlock(&vm->making);
+		free(c);
+		return;
+	}
 	pthread_mutex_lock(&vm->lock);
 	/* KVM never gives a vCPU's number back before the VM goes: a lost one only stays in the list. */
 	if (!c->lost) {
@@ -70,6 +93,23 @@ void dune_vcpu_destroy(struct dune_vcpu *c)
 uint64_t dune_vcpu_switches(const struct dune_vcpu *c)
 {
 	return atomic_load_explicit(&c->switches, memory_order_relaxed);
+}
+
+int dune_vcpu_registers(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	int err = 0;
+
+	if (!c->vm->ops->registers || c->lost)
+		return c->lost ? -EIO : 0;
+	pthread_mutex_lock(&s->lock);
+	err = c->vm->ops->registers(c, s, f);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+uint64_t dune_vcpu_cpu_time(struct dune_vcpu *c)
+{
+	return c->vm->ops->cpu_time ? c->vm->ops->cpu_time(c) : 0;
 }
 
 void dune_vcpu_kick(struct dune_vcpu *c)

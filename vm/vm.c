@@ -4,18 +4,14 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "arch/arch.h"
 #include "vm/machine.h"
 
-int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)
+static int create(struct dune_vm **out, const struct machine_ops *ops, const struct dune_vm_config *cfg)
 {
-	const struct machine_ops *ops = &kvm_machine;
-	struct dune_vm *vm;
+	struct dune_vm *vm = calloc(1, ops->vm_size);
 	int err;
 
-	if (!cfg || !cfg->base || !cfg->size || ((uint64_t)cfg->base | cfg->size) & (PT_HUGE - 1) ||
-	    cfg->size > 1UL << 43 || cfg->placement > DUNE_PLACE_RING0 || cfg->kick_signal <= 0)
-		return -EINVAL;
-	vm = calloc(1, ops->vm_size);
 	if (!vm)
 		return -ENOMEM;
 	vm->ops = ops;
@@ -31,6 +27,38 @@ int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)
 	}
 	*out = vm;
 	return 0;
+}
+
+static int create_on(struct dune_vm **out, enum dune_machine machine, const struct dune_vm_config *cfg)
+{
+	for (const struct machine_ops *const *ops = machines; *ops; ops++)
+		if ((*ops)->machine == machine)
+			return create(out, *ops, cfg);
+	return -ENOTSUP;
+}
+
+/*
+ * KVM where the processor virtualizes, since a software KVM's way out of the guest is dearer than one between processes;
+ * where the first choice is not to be had, the other.
+ */
+static int create_any(struct dune_vm **out, const struct dune_vm_config *cfg)
+{
+	bool kvm = arch_virtualizes();
+	int err = create_on(out, kvm ? DUNE_MACHINE_KVM : DUNE_MACHINE_PROCESS, cfg), other;
+
+	if (!err || err == -ENOMEM || err == -EINVAL)
+		return err;
+	other = create_on(out, kvm ? DUNE_MACHINE_PROCESS : DUNE_MACHINE_KVM, cfg);
+	return !other ? 0 : kvm ? other : err;
+}
+
+int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)
+{
+	if (!cfg || !cfg->base || !cfg->size || ((uint64_t)cfg->base | cfg->size) & (PT_HUGE - 1) ||
+	    cfg->size > 1UL << 43 || cfg->placement > DUNE_PLACE_RING0 || cfg->machine > DUNE_MACHINE_PROCESS ||
+	    cfg->kick_signal <= 0)
+		return -EINVAL;
+	return cfg->machine == DUNE_MACHINE_AUTO ? create_any(out, cfg) : create_on(out, cfg->machine, cfg);
 }
 
 /* Host memory and descriptors; the guest's memory is not touched. */
@@ -53,6 +81,21 @@ static void release(struct dune_vm *vm)
 	pthread_mutex_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->making);
 	free(vm);
+}
+
+int dune_vm_share(struct dune_vm *vm, void *addr, size_t len)
+{
+	return vm->ops->share(vm, addr, len);
+}
+
+int dune_vm_clear(struct dune_vm *vm, void *addr, size_t len)
+{
+	return vm->ops->clear(vm, addr, len);
+}
+
+int dune_vm_prepare(struct dune_vm *vm)
+{
+	return vm->ops->prepare(vm);
 }
 
 void dune_vm_stop(struct dune_vm *vm)
@@ -101,6 +144,7 @@ void dune_vm_get_stats(struct dune_vm *vm, struct dune_vm_stats *out)
 	struct dune_vm_stats st = { 0 };
 
 	pthread_mutex_lock(&vm->lock);
+	st.world_switches = vm->switches;
 	for (const struct dune_vcpu *c = vm->vcpus; c; c = c->next) {
 		st.world_switches += dune_vcpu_switches(c);
 		st.vcpus++;

@@ -29,20 +29,44 @@ struct page {
 	uint32_t next; /* page number, in a free list; 0 ends it */
 };
 
+/*
+ * What a page is for.  Where ring 3 is another process, memory of each kind is shared with it in another way, and a kind
+ * takes the arena in blocks of 2 MiB; elsewhere all are one.
+ */
+enum page_kind {
+	PAGE_PRIVATE, /* ring 3 may have it to write */
+	PAGE_IMAGE,   /* to read and execute at most */
+	PAGE_HOST,    /* never: page tables, and what the host alone looks at */
+	PAGE_KINDS,
+};
+
+struct zone {
+	uint64_t at, end;    /* of the block that pages are taken from; guest-physical */
+	uint32_t free_pages; /* list head */
+};
+
 struct arena {
 	char *base;
 	uint64_t size;
 	uint64_t top; /* never used above; guest-physical */
 	struct page *pages;
-	uint32_t free_pages, free_tables, free_roots; /* list heads */
-	uint64_t used, tables;			      /* pages: handed out, of these table pages */
+	uint8_t *kinds; /* of each 2 MiB, if they differ; else NULL */
+	struct zone zones[PAGE_KINDS];
+	uint32_t free_tables, free_roots; /* list heads */
+	uint64_t used, tables;		  /* pages: handed out, of these table pages */
 };
 
 struct dune_vm;
 
 /* The machine has made [base, base+size) readable and writable. */
-int arena_init(struct dune_vm *vm, void *base, uint64_t size);
+int arena_init(struct dune_vm *vm, void *base, uint64_t size, bool kinds_differ);
 void arena_fini(struct dune_vm *vm);
+/* As dune_pages_alloc(). */
+int arena_alloc(struct dune_vm *vm, enum page_kind kind, size_t n, dune_gpa_t *out);
+/* Of a page that was handed out. */
+enum page_kind arena_kind(const struct arena *a, dune_gpa_t page);
+/* Used pages of the arena, all of [page, page+len)?  vm->lock held. */
+bool arena_covers(const struct arena *a, dune_gpa_t page, uint64_t len);
 /*
  * A zeroed page that becomes a page table, and stays one for ever: its entries were cleared by ring
  * 0.  A root stays a root, with its upper half in place: a vCPU that is out may have it loaded.
@@ -113,6 +137,9 @@ void space_note_private(struct dune_space *s, struct mon_private p);
 /* The space is about to run: what it maps may be cached from now on. */
 void space_mark_live(struct dune_space *s);
 
+/* Is there something of the machine's own? */
+bool space_is_reserved(const struct dune_space *s, dune_gva_t at, size_t len);
+
 extern const struct pt_ops space_pt_ops;
 /* No vCPU can reach what is parked: it goes back. */
 void space_unpark(struct dune_space *s);
@@ -153,12 +180,13 @@ struct dune_vm {
 	struct slot *slots;
 	size_t nslots, slots_cap;
 	uint64_t slot_top; /* next guest-physical address for a window */
-	dune_gpa_t zero_page;
+	dune_gpa_t zero_page, zero_block; /* 4 KiB; 2 MiB, 0: not asked for yet */
 	struct dune_vcpu *vcpus, *free_vcpus;
 	unsigned nvcpus; /* numbers that the machine has taken */
 	struct dune_space *spaces;
 	uint64_t spaces_made;
-	uint64_t lost, cow, demand, spurious; /* vCPUs; faults of spaces that are gone */
+	uint64_t lost, switches;	/* vCPUs; of those that are gone */
+	uint64_t cow, demand, spurious; /* faults of spaces that are gone */
 	_Atomic uint64_t edits;
 	atomic_bool broken; /* an edit could not be made, or dune_vm_stop(): nothing runs any more */
 };

@@ -6,7 +6,7 @@
  * component of XCR0 (x87, SSE, AVX, AVX-512, tiles, keys), the segment selectors, the bases of FS and GS.
  * It is read-only to the compartment, and a run begins here because the trusted side put RIP here.
  *
- *	rdi argument   rdx function   rcx FS base
+ *	rdi argument   rdx function   rcx FS base   r8 where to go when it returns, its value in rax; 0: a system call
  */
 	.text
 	.globl dune_reset_entry
@@ -32,8 +32,15 @@ dune_reset_entry:
 	movq %rbx, %r11
 	xorl %ebx, %ebx
 	xorl %ebp, %ebp
+	pushq %r8
+	pushq %r8
+	.cfi_undefined rip
 	call *%r11
-	movq %rax, %rdi
+	popq %r8
+	testq %r8, %r8
+	jz 1f
+	jmp *%r8
+1:	movq %rax, %rdi
 	movl $0x40000000, %eax	/* DUNE_SYS_RETURN */
 	syscall
 	ud2

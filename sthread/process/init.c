@@ -230,6 +230,9 @@ static void undo_init(void)
 static int do_init(const struct sthread_config *cfg)
 {
 	struct dune_vm_config v = {
+		.machine = cfg->machine == STHREAD_MACHINE_KVM	   ? DUNE_MACHINE_KVM :
+			   cfg->machine == STHREAD_MACHINE_PROCESS ? DUNE_MACHINE_PROCESS :
+								     DUNE_MACHINE_AUTO,
 		.placement = cfg->placement == STHREAD_PLACE_HOST  ? DUNE_PLACE_HOST :
 			     cfg->placement == STHREAD_PLACE_RING0 ? DUNE_PLACE_RING0 :
 								     DUNE_PLACE_AUTO,
@@ -249,8 +252,9 @@ static int do_init(const struct sthread_config *cfg)
 		goto fail;
 	v.base = (void *)(ALIGN_HUGE((uint64_t)process.reserved) + process.tag_area);
 	v.size = memory;
-	if ((err = dune_vm_create(&process.vm, &v)) || (err = sys_init()) ||
-	    (err = take_checkpoint(cfg)))
+	if ((err = dune_vm_create(&process.vm, &v)) ||
+	    (err = dune_vm_share(process.vm, (void *)ALIGN_HUGE((uint64_t)process.reserved), process.tag_area)) ||
+	    (err = sys_init()) || (err = take_checkpoint(cfg)) || (err = dune_vm_prepare(process.vm)))
 		goto fail;
 	process.generation++;
 	process.cloned = false;
@@ -274,7 +278,8 @@ int sthread_init(const struct sthread_config *cfg)
 	if (is_inside())
 		return -EPERM;
 	cfg = cfg ? cfg : &defaults;
-	if (cfg->size != sizeof(*cfg) || cfg->placement > STHREAD_PLACE_RING0)
+	if (cfg->size != sizeof(*cfg) || cfg->placement > STHREAD_PLACE_RING0 ||
+	    cfg->machine > STHREAD_MACHINE_PROCESS)
 		return -EINVAL;
 	cancel = cancel_hold();
 	pthread_mutex_lock(&process.lock);

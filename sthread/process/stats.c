@@ -57,6 +57,7 @@ int sthread_stats(struct sthread_stats *out)
 		.tag_bytes = tag_bytes,
 		.placement = info.placement == DUNE_PLACE_RING0 ? STHREAD_PLACE_RING0 :
 								  STHREAD_PLACE_HOST,
+		.machine = info.machine == DUNE_MACHINE_KVM ? STHREAD_MACHINE_KVM : STHREAD_MACHINE_PROCESS,
 		.filtered = process.wall && !atomic_load(&process.unfiltered),
 	};
 out:

@@ -302,7 +302,8 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	if (st)
 		memcpy(st->spent, spent, sizeof(spent));
 	finished(l, st);
-	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
+	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST &&
+	    !dune_vcpu_registers(l->vcpu, l->space, &f))
 		result_backtrace(l, &f, &r);
 	memcpy(r.message, l->ctx.message, sizeof(r.message));
 	atomic_fetch_add(&process.syscalls, l->ctx.calls);

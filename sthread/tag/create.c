@@ -14,11 +14,7 @@
  */
 static bool give_back(const struct sthread_tag *t)
 {
-	void *at = (void *)t->start;
-
-	return mmap(at, t->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-		    -1, 0) == at &&
-	       !madvise(at, t->len, MADV_DONTFORK) && !madvise(at, t->len, MADV_DONTDUMP);
+	return !dune_vm_clear(process.vm, (void *)t->start, t->len);
 }
 
 /* The tag is gone, and we alone are in it. */

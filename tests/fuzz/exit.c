@@ -328,7 +328,7 @@ static void new_space(unsigned i)
 static void begin(void *arena, enum dune_placement placement)
 {
 	const struct dune_vm_config cfg = {
-		.base = arena, .size = ARENA, .placement = placement, .kick_signal = SIGUSR1
+		.base = arena, .size = ARENA, .machine = DUNE_MACHINE_KVM, .placement = placement, .kick_signal = SIGUSR1
 	};
 
 	fake_guest = NULL;

@@ -110,6 +110,24 @@ int dune_pages_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out)
 	return 0;
 }
 
+int dune_image_alloc(struct dune_vm *vm, size_t n, dune_gpa_t *out)
+{
+	return n == 1 ? dune_page_alloc(vm, out) : dune_pages_alloc(vm, n, out);
+}
+
+/* The VM's own, for ever: it does not count as used. */
+int dune_zero_block(struct dune_vm *vm, dune_gpa_t *out)
+{
+	int err = vm->zero_block.v ? 0 : dune_pages_alloc(vm, 512, &vm->zero_block);
+
+	if (err)
+		return err;
+	for (uint64_t i = 0; i < 512; i++)
+		vm->refs[vm->zero_block.v / PAGE + i] = 0;
+	*out = vm->zero_block;
+	return 0;
+}
+
 void dune_page_get(struct dune_vm *vm, dune_gpa_t page)
 {
 	CHECK(vm->refs[page.v / PAGE]);

@@ -22,6 +22,7 @@ struct dune_space {
 struct dune_vm {
 	char *arena;
 	uint64_t size, top;
+	dune_gpa_t zero_block;
 	uint16_t *refs; /* of each page */
 	uint32_t *free_list;
 	size_t n_free;

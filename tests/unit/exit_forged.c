@@ -126,7 +126,7 @@ static const struct {
 
 static void begin(void)
 {
-	struct dune_vm_config cfg = { .size = ARENA, .placement = DUNE_PLACE_RING0, .kick_signal = SIGUSR1 };
+	struct dune_vm_config cfg = { .size = ARENA, .machine = DUNE_MACHINE_KVM, .placement = DUNE_PLACE_RING0, .kick_signal = SIGUSR1 };
 	static char *arena;
 
 	if (!arena) {

@@ -33,6 +33,7 @@ const struct mon_header monitor_blob[2] = { {
 __asm__(".globl monitor_blob_end\n.set monitor_blob_end, monitor_blob + 96");
 _Static_assert(sizeof(struct mon_header) == 96, "where monitor_blob_end is");
 
+const struct machine_ops *const machines[] = { &kvm_machine, NULL };
 int (*fake_guest)(struct fake_cpu *c);
 
 static struct fake_cpu cpus[CPUS];

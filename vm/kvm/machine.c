@@ -183,7 +183,7 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 		return -errno;
 	/* A first touch of each 4 KiB would cost the runs more than all else that makes them cold. */
 	madvise(cfg->base, cfg->size, MADV_HUGEPAGE);
-	return arena_init(vm, cfg->base, cfg->size);
+	return arena_init(vm, cfg->base, cfg->size, false);
 }
 
 static int make_service(struct dune_vm *vm)
@@ -267,6 +267,34 @@ static int kvm_window(struct dune_vm *vm, const struct slot *slot)
 	return ioctl(kvm_of(vm)->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0 ? kvm_error(errno) : 0;
 }
 
+/* Memory of the process is seen as it is. */
+static int kvm_share(struct dune_vm *vm, void *addr, size_t len)
+{
+	(void)vm, (void)addr, (void)len;
+	return 0;
+}
+
+/* Fresh memory without access in its place, in one step, so that nothing else can ever be there. */
+static int kvm_clear(struct dune_vm *vm, void *addr, size_t len)
+{
+	(void)vm;
+	if (mmap(addr, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != addr)
+		return -errno;
+	return madvise(addr, len, MADV_DONTFORK) || madvise(addr, len, MADV_DONTDUMP) ? -errno : 0;
+}
+
+static int kvm_prepare(struct dune_vm *vm)
+{
+	(void)vm;
+	return 0;
+}
+
+static int kvm_freeze(struct dune_space *source)
+{
+	(void)source;
+	return 0;
+}
+
 static int kvm_space_init(struct dune_space *s)
 {
 	const struct arena *a = &s->vm->arena;
@@ -287,6 +315,9 @@ const struct machine_ops kvm_machine = {
 	.open = kvm_open,
 	.close = kvm_machine_close,
 	.forked = kvm_forked,
+	.share = kvm_share,
+	.clear = kvm_clear,
+	.prepare = kvm_prepare,
 	.window = kvm_window,
 	.space_init = kvm_space_init,
 	.space_fini = edits_fini,
@@ -296,6 +327,8 @@ const struct machine_ops kvm_machine = {
 	.sync = edits_flush,
 	.quiesce = kvm_quiesce,
 	.scrub = edits_scrub,
+	.freeze = kvm_freeze,
+	.vcpus_last = true,
 	.vcpu_init = kvm_vcpu_init,
 	.vcpu_fini = kvm_vcpu_fini,
 	.enter = kvm_enter,

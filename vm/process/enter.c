@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * enter.c - ring 3 run in a stub: what it is told, and what its notifications mean.  World: host.
+ *
+ * A stub that is held at REPORT is told by its request page: edits, then all registers.  One that is held at a system
+ * call of the compartment's goes on with an answer alone, if nothing has changed that it could see; else it is
+ * brought to REPORT by a signal first.
+ *
+ * What the kernel says is believed: that a stub is held, at which instruction, with which number and arguments.  What
+ * lies in the stub's own memory, as a signal frame, is the compartment's word, and read once.
+ */
+#include <errno.h>
+#include <linux/audit.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#include "arch/layout.h"
+#include "vm/process/process.h"
+
+#define KICK_MS	   2000 /* nothing can mask the signal: who does not report is stopped from outside */
+#define GO_ON	   (-1)
+#define FRAME_INFO 304 /* of the signal frame: siginfo_t, behind the ucontext that the kernel makes */
+#define FRAME_REGS 40
+#define FRAME_FPU  224
+#define VECTORS_HEADER 512
+#define INITIAL_MXCSR  0x1f80
+
+enum { R8, R9, R10, R11, R12, R13, R14, R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP, FLAGS, SELECTORS, ERROR, TRAPNO, MASK, CR2, WORDS };
+
+/* ---- registers ---- */
+
+static void set_initial_vectors(struct proc_vcpu *c)
+{
+	const uint32_t mxcsr = INITIAL_MXCSR;
+
+	if (c->initial_vectors)
+		return;
+	/* No component is present: each is put in its initial state, but for this one register. */
+	memset(c->request->vectors, 0, VECTORS_HEADER + 64);
+	memcpy(c->request->vectors + 24, &mxcsr, sizeof(mxcsr));
+	c->initial_vectors = true;
+}
+
+/* The vector registers of a signal frame, made fit for XRSTOR. */
+static void take_vectors(struct proc_vcpu *c, uint64_t offset)
+{
+	struct proc_vm *p = proc_of(c->c.vm);
+	uint64_t header[8] = { 0 };
+	uint32_t mxcsr;
+
+	if (offset % 64 || offset >= STUB_SIGNALS_SIZE || p->vectors_size > STUB_SIGNALS_SIZE - offset) {
+		c->initial_vectors = false;
+		set_initial_vectors(c);
+		return;
+	}
+	memcpy(c->request->vectors, c->signals + offset, p->vectors_size);
+	memcpy(header, c->request->vectors + VECTORS_HEADER, sizeof(header[0]));
+	header[0] &= p->vm.info.xcr0;
+	memcpy(c->request->vectors + VECTORS_HEADER, header, sizeof(header));
+	memcpy(&mxcsr, c->request->vectors + 24, sizeof(mxcsr));
+	mxcsr &= 0xffbf;
+	memcpy(c->request->vectors + 24, &mxcsr, sizeof(mxcsr));
+	c->initial_vectors = false;
+}
+
+static void finish_frame(struct dune_frame *f)
+{
+	f->cs = SEL_USER_CS;
+	f->ss = SEL_USER_DS;
+	f->rflags = (f->rflags & FLAGS_USER) | FLAGS_FIXED;
+}
+
+/*
+ * What a signal frame at this address says.  False: none can be there.  by_user: the signal was sent, and no
+ * instruction's doing.
+ */
+static bool take_frame(struct proc_vcpu *c, uint64_t context, struct dune_frame *f, bool *by_user)
+{
+	uint64_t offset = context - (stub_base(c->c.vm) + STUB_SIGNALS), r[WORDS], vectors;
+	int32_t code;
+
+	if (offset % 8 || offset >= STUB_SIGNALS_SIZE || STUB_SIGNALS_SIZE - offset < FRAME_INFO + sizeof(siginfo_t))
+		return false;
+	memcpy(r, c->signals + offset + FRAME_REGS, sizeof(r));
+	memcpy(&vectors, c->signals + offset + FRAME_FPU, sizeof(vectors));
+	memcpy(&code, c->signals + offset + FRAME_INFO + 8, sizeof(code));
+	*by_user = code <= 0;
+	*f = (struct dune_frame){
+		.r15 = r[R15], .r14 = r[R14], .r13 = r[R13], .r12 = r[R12], .rbp = r[RBP], .rbx = r[RBX],
+		.r11 = r[R11], .r10 = r[R10], .r9 = r[R9], .r8 = r[R8], .rax = r[RAX], .rcx = r[RCX],
+		.rdx = r[RDX], .rsi = r[RSI], .rdi = r[RDI], .vector = r[TRAPNO], .error = r[ERROR],
+		.rip = r[RIP], .rflags = r[FLAGS], .rsp = r[RSP], .cr2 = r[CR2],
+	};
+	finish_frame(f);
+	take_vectors(c, vectors - (stub_base(c->c.vm) + STUB_SIGNALS));
+	return true;
+}
+
+/* A system call as the kernel tells it: the other registers are not known. */
+static void frame_of_call(struct proc_vcpu *c, struct dune_frame *f)
+{
+	const __u64 *a = c->held.args;
+
+	*f = (struct dune_frame){
+		.rax = (uint32_t)c->held.nr, .rdi = a[0], .rsi = a[1], .rdx = a[2], .r10 = a[3], .r8 = a[4],
+		.r9 = a[5], .rip = c->held.instruction_pointer, .rcx = c->held.instruction_pointer,
+		.r11 = FLAGS_FIXED, .vector = VECTOR_SYSCALL,
+	};
+	finish_frame(f);
+	c->given = *f;
+	c->tells_all = false;
+}
+
+static bool goes_on(const struct proc_vcpu *c, const struct dune_frame *f)
+{
+	struct dune_frame a = *f, b = c->given;
+
+	a.rax = b.rax = a.vector = b.vector = a.error = b.error = a.cr2 = b.cr2 = 0;
+	return !memcmp(&a, &b, sizeof(a));
+}
+
+/* ---- what a stub is told ---- */
+
+static uint64_t canonical(uint64_t base)
+{
+	return base < DUNE_USER_END ? base : 0;
+}
+
+/* To resume *f behind all edits that are due; or, `then`, to report again. */
+static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
+{
+	struct request *r = c->request;
+	int err = realise_edits(c);
+
+	if (err)
+		return err;
+	if (!c->hint_len) {
+		dune_gpa_t page;
+
+		if (!dune_page_alloc(c->c.vm, &page)) {
+			c->hint = page.v;
+			c->hint_len = 1;
+		}
+	}
+	c->ordered = *f;
+	memcpy(r->edit, c->edit, c->nedits * sizeof(c->edit[0]));
+	r->count = c->nedits;
+	r->then = then || c->stale.n;
+	r->hint_at = c->hint;
+	r->hint_len = c->hint_len * DUNE_PAGE_SIZE;
+	memcpy(r->regs, f, sizeof(r->regs));
+	if (f->rip == (uint64_t)dune_reset_entry) {
+		/* A new beginning; and where it ends, no signal is needed to begin the next. */
+		set_initial_vectors(c);
+		r->regs[offsetof(struct dune_frame, r8) / 8] = stub_base(c->c.vm) + stub_header()->end;
+		c->fs = c->gs = 0;
+	}
+	r->fs = canonical(c->fs);
+	r->gs = canonical(c->gs);
+	r->flags = f->rflags;
+	r->rsp = f->rsp;
+	r->rip = f->rip;
+	c->kept = false;
+	c->state = STUB_INSIDE;
+	stub_answer(c, 0); /* if it was interrupted it reports again */
+	return 0;
+}
+
+/* ---- what its notifications mean ---- */
+
+static bool in_order(const struct proc_vcpu *c, uint64_t rip)
+{
+	uint64_t off = rip - stub_base(c->c.vm);
+
+	return off >= stub_header()->report && off < stub_header()->resume_end;
+}
+
+/* The tables say whether something is there: what the stub has of it may be less. */
+static void correct_error(struct dune_space *s, struct dune_frame *f)
+{
+	struct dune_leaf leaf;
+	bool there = f->cr2 < DUNE_USER_END && !pt_lookup(&s->pt, dune_gva(f->cr2), &leaf) &&
+		     (leaf.prot & (DUNE_READ | DUNE_WRITE | DUNE_EXEC));
+
+	f->error = (f->error & 0x16) | there;
+}
+
+static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_t context, struct dune_frame *f)
+{
+	struct dune_frame frame;
+	bool by_user;
+
+	if (!take_frame(c, context, &frame, &by_user))
+		goto forged;
+	if (in_order(c, frame.rip)) {
+		/* Between REPORT and the registers: it begins there again. */
+		if (!by_user && sig != STUB_KICK)
+			return ENTERED_LOST;
+		*f = c->ordered;
+		return ENTERED_AGAIN;
+	}
+	realise_made(c);
+	c->tells_all = true;
+	if (by_user || sig == STUB_KICK) {
+		if (c->kept && frame.rip == c->kept_call.instruction_pointer && frame.rax == (uint64_t)-EINTR)
+			frame.rax = (uint64_t)c->kept_value;
+		c->kept = false;
+		*f = frame;
+		f->vector = 0;
+		return ENTERED_AGAIN;
+	}
+	c->kept = false;
+	*f = frame;
+	if (f->vector != VECTOR_PF)
+		return ENTERED_TRAP;
+	if (sig == SIGBUS) { /* nothing is behind that page of a file */
+		f->vector = VECTOR_MC;
+		f->error = 0;
+		return ENTERED_DECIDED;
+	}
+	correct_error(s, f);
+	if (f->cr2 < DUNE_USER_END) {
+		uint64_t page = f->cr2 & ~(DUNE_PAGE_SIZE - 1);
+
+		if (!space_is_reserved(s, dune_gva(page), DUNE_PAGE_SIZE))
+			ranges_add(&c->wanted, page, page + DUNE_PAGE_SIZE);
+	}
+	return ENTERED_TRAP;
+forged:
+	*f = (struct dune_frame){ .vector = VECTOR_GP };
+	finish_frame(f);
+	return ENTERED_DECIDED;
+}
+
+static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	int64_t why = (int64_t)c->held.args[0];
+	uint64_t arg = c->held.args[1];
+
+	c->state = STUB_AT_REPORT;
+	c->fs = c->held.args[2];
+	c->gs = c->held.args[3];
+	switch (why) {
+	case REPORT_END:
+		realise_made(c);
+		*f = (struct dune_frame){
+			.rax = DUNE_SYS_RETURN, .rdi = arg, .rip = (uint64_t)dune_reset_entry, .vector = VECTOR_SYSCALL,
+		};
+		finish_frame(f);
+		c->tells_all = true;
+		return ENTERED_DECIDED;
+	case REPORT_EDITED:
+		realise_made(c);
+		*f = c->ordered;
+		return ENTERED_AGAIN;
+	case REPORT_FAILED:
+		ranges_add_all(&c->stale, &c->ordered_ranges);
+		c->ordered_ranges.n = 0;
+		*f = c->ordered;
+		return (int64_t)arg == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
+	default:
+		/* START is said once, to stub_spawn(): else it is the compartment that says so. */
+		return on_signal(c, s, why > 0 && why < 65 ? (int)why : 0, why > 0 && why < 65 ? arg : 0, f);
+	}
+}
+
+static bool is_edit(const struct proc_vcpu *c)
+{
+	const struct stub_edit *e = &c->edit[c->allowed];
+
+	if (c->allowed >= c->nedits || c->held.nr != e->nr)
+		return false;
+	for (int i = 0; i < 6; i++)
+		if (c->held.args[i] != (uint64_t)e->arg[i])
+			return false;
+	return true;
+}
+
+/* The handler's own attempt to resolve a touch. */
+static bool is_touch(const struct proc_vcpu *c)
+{
+	const __u64 *a = c->held.args;
+
+	return c->held.nr == SYS_mmap && c->hint_len && a[1] == c->hint_len * DUNE_PAGE_SIZE && a[2] == 3 &&
+	       (a[3] & ~0x4000UL) == 0x8011 && a[4] == STUB_FD_PRIVATE && a[5] == c->hint;
+}
+
+static int on_touch(struct proc_vcpu *c, struct dune_space *s)
+{
+	bool given;
+
+	realise_made(c);
+	/* With changes to come it is no time for one more. */
+	given = is_touch(c) && !c->stale.n &&
+		!space_is_reserved(s, dune_gva(c->held.args[0]), c->hint_len * DUNE_PAGE_SIZE) &&
+		realise_touch(c, s, c->held.args[0], !(c->held.args[3] & 0x4000));
+	c->request->hint_at = c->hint;
+	c->request->hint_len = c->hint_len * DUNE_PAGE_SIZE;
+	if (given)
+		stub_allow(c);
+	else
+		stub_answer(c, -ENOMEM);
+	return GO_ON;
+}
+
+static bool same_call(const struct seccomp_data *a, const struct seccomp_data *b)
+{
+	return a->nr == b->nr && a->arch == b->arch && a->instruction_pointer == b->instruction_pointer &&
+	       !memcmp(a->args, b->args, sizeof(a->args));
+}
+
+static int recall(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f);
+
+/* An instruction that is no system call of this machine's, where it enters the kernel all the same. */
+static int on_odd_call(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	const struct seccomp_data held = c->held;
+	int err;
+
+	c->state = STUB_AT_CALL;
+	err = recall(c, s, f);
+	if (err)
+		return ENTERED_LOST;
+	f->vector = VECTOR_GP;
+	f->error = 0;
+	if (held.arch != AUDIT_ARCH_X86_64) {
+		f->rip = held.instruction_pointer - 2; /* int $0x80, sysenter */
+	} else if (held.instruction_pointer >= DUNE_USER_END) {
+		f->rip = held.instruction_pointer; /* the page of old system calls, which no space has */
+		f->vector = VECTOR_PF;
+		f->error = 0x14;
+		f->cr2 = f->rip;
+	}
+	return ENTERED_DECIDED;
+}
+
+static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	uint64_t off = c->held.instruction_pointer - stub_base(c->c.vm);
+	bool ours = c->held.arch == AUDIT_ARCH_X86_64;
+
+	if (ours && off < STUB_SIZE) {
+		if (off == stub_header()->report_ip && c->held.nr == REPORT_NR)
+			return on_report(c, s, f);
+		if (off == stub_header()->edit_ip && is_edit(c)) {
+			c->allowed++;
+			stub_allow(c);
+			return GO_ON;
+		}
+		if (off == stub_header()->fault_ip)
+			return on_touch(c, s);
+	}
+	if (c->allowed < c->nedits && c->ordered_ranges.n) /* it left REPORT without them: that cannot be */
+		return ENTERED_LOST;
+	realise_made(c);
+	if (!ours || off < STUB_SIZE || c->held.instruction_pointer >= DUNE_USER_END)
+		return on_odd_call(c, s, f);
+	if (c->kept && c->kept_refused && same_call(&c->held, &c->kept_call)) {
+		c->kept_refused = !stub_answer(c, c->kept_value);
+		return GO_ON;
+	}
+	c->kept = false;
+	c->state = STUB_AT_CALL;
+	frame_of_call(c, f);
+	return ENTERED_TRAP;
+}
+
+/* ---- waiting ---- */
+
+/* The next notification; s->lock is released meanwhile.  timeout_ms -1: none.  ENTERED_LOST: there will be none. */
+static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
+{
+	bool interrupted, alive;
+	int limit = timeout_ms;
+
+	for (;;) {
+		pthread_mutex_unlock(&s->lock);
+		alive = stub_receive(c, limit, &interrupted);
+		pthread_mutex_lock(&s->lock);
+		if (!alive)
+			return ENTERED_LOST;
+		if (!interrupted)
+			return 0;
+		/* Who kicked may have come just before the stub was let go. */
+		if (timeout_ms < 0 && !vcpu_may_enter(&c->c)) {
+			stub_signal(c, STUB_KICK);
+			limit = KICK_MS;
+		}
+	}
+}
+
+/*
+ * A stub that is held at a call comes to REPORT instead of getting an answer: *f gets all registers, rax as it is for who
+ * was interrupted.  -EIO: it is dead.
+ */
+static int recall(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	if (!stub_signal(c, STUB_KICK))
+		return -EIO;
+	for (;;) {
+		if (await(c, s, KICK_MS))
+			return -EIO;
+		/* It may ask again: it was stopped and goes on, and the signal is on its way. */
+		if (c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip || c->held.nr != REPORT_NR)
+			continue;
+		return on_report(c, s, f) == ENTERED_LOST ? -EIO : 0;
+	}
+}
+
+int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
+{
+	struct proc_vcpu *c = proc_vcpu_of(vcpu);
+	struct dune_frame all;
+
+	if (c->state != STUB_AT_CALL || !goes_on(c, f))
+		return 0;
+	if (recall(c, s, &all)) {
+		stub_kill(c);
+		vcpu->lost = true;
+		return -EIO;
+	}
+	all.rax = f->rax;
+	all.vector = f->vector;
+	all.error = f->error;
+	*f = all;
+	return 0;
+}
+
+int enter_settle(struct proc_vcpu *c, struct dune_space *s)
+{
+	struct dune_frame f = c->ordered;
+	int r;
+
+	/* Where it is held at a call, that goes on some time: with the registers that it has. */
+	if (c->state == STUB_AT_CALL) {
+		struct dune_frame given = c->given;
+
+		if (recall(c, s, &f))
+			return -EIO;
+		f.rax = given.rax;
+	}
+	while (c->stale.n || c->ordered_ranges.n) {
+		if (c->state != STUB_AT_REPORT || order(c, &f, true))
+			return -EIO;
+		do {
+			if (await(c, s, KICK_MS))
+				return -EIO;
+			r = on_notification(c, s, &f);
+		} while (r == GO_ON);
+		if (r != ENTERED_AGAIN)
+			return -EIO;
+	}
+	return 0;
+}
+
+/* ---- an entry ---- */
+
+/* The stub realises this space, or one that does takes its place. */
+static int bind(struct proc_vcpu *c, struct dune_space *s)
+{
+	int err = 0;
+
+	if (c->space == proc_space_of(s) && c->state != STUB_NONE)
+		return 0;
+	pthread_mutex_lock(&s->vm->making);
+	if (c->space || c->state == STUB_NONE) {
+		stub_kill(c);
+		stub_unbind(c);
+		err = stub_spawn(c);
+	}
+	pthread_mutex_unlock(&s->vm->making);
+	if (!err)
+		realise_bind(c, s);
+	return err;
+}
+
+/* Another in its place, with the same to do. */
+static int renew(struct proc_vcpu *c, struct dune_space *s)
+{
+	int err;
+
+	pthread_mutex_lock(&s->vm->making);
+	stub_kill(c);
+	stub_unbind(c);
+	err = stub_spawn(c);
+	pthread_mutex_unlock(&s->vm->making);
+	if (!err)
+		realise_bind(c, s);
+	return err;
+}
+
+static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	int err;
+
+	if (c->state == STUB_AT_CALL) {
+		struct dune_frame all;
+		bool on = goes_on(c, f);
+
+		if (on && !c->stale.n) {
+			c->kept = true;
+			c->kept_call = c->held;
+			c->kept_value = (int64_t)f->rax;
+			c->state = STUB_INSIDE;
+			c->kept_refused = !stub_answer(c, c->kept_value);
+			return GO_ON;
+		}
+		if (recall(c, s, &all))
+			return ENTERED_LOST;
+		if (on) {
+			all.rax = f->rax;
+			*f = all;
+		}
+	}
+	if (c->state != STUB_AT_REPORT)
+		return ENTERED_LOST;
+	err = order(c, f, false);
+	if (err == -EAGAIN && !(err = renew(c, s)))
+		err = order(c, f, false);
+	return !err ? GO_ON : err == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
+}
+
+enum entered proc_enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
+{
+	struct proc_vcpu *c = proc_vcpu_of(vcpu);
+	int r;
+
+	if (bind(c, s))
+		return ENTERED_LOST;
+	vcpu_publish(vcpu);
+	if (!vcpu_may_enter(vcpu)) {
+		vcpu_withdraw(vcpu);
+		return ENTERED_KICKED;
+	}
+	r = begin(c, s, f);
+	while (r == GO_ON) {
+		r = await(c, s, -1) ? ENTERED_LOST : on_notification(c, s, f);
+	}
+	vcpu_withdraw(vcpu);
+	if (r == ENTERED_LOST)
+		stub_kill(c);
+	return (enum entered)r;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/* machine.c - stub processes as a machine: its files, opened and closed; memory that ring 3 shares.  World: host. */
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "vm/process/process.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+#define HWCAP2_KNOWS_FSGSBASE 2UL
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+int above_standard(int fd)
+{
+	int above;
+
+	if (fd < 0 || fd > 2)
+		return fd;
+	above = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	close(fd);
+	return above;
+}
+
+/*
+ * A file in memory.  -EFBIG: longer than the limit of file sizes allows, of which the kernel would tell the program by a
+ * signal.
+ */
+static int memory_file(const char *name, uint64_t len, int *out)
+{
+	struct rlimit limit;
+	int fd;
+
+	if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur < len)
+		return -EFBIG;
+	/* Kernels that know the flag may demand that one says whether the file is to be executed; older refuse it. */
+	fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL)
+		fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fd = above_standard(fd);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)len)) {
+		int err = errno;
+
+		close(fd);
+		return -err;
+	}
+	*out = fd;
+	return 0;
+}
+
+static int private_memory(void *at, size_t len)
+{
+	/* A fork would share pages that are being written, a core dump would hold every compartment. */
+	if (madvise(at, len, MADV_DONTFORK) || madvise(at, len, MADV_DONTDUMP))
+		return -errno;
+	madvise(at, len, MADV_NOHUGEPAGE);
+	return 0;
+}
+
+/*
+ * The arena shows the file of private pages, until a block becomes one of another kind.  The image's file is mapped for
+ * writing once, here, and never again by anybody: blocks of that mapping are moved into the arena.
+ */
+static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
+{
+	struct proc_vm *p = proc_of(vm);
+	int err;
+
+	if ((err = memory_file("sthread-private", cfg->size, &p->private_fd)) ||
+	    (err = memory_file("sthread-image", cfg->size, &p->image_fd)))
+		return err;
+	if (mmap(cfg->base, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, p->private_fd, 0) !=
+	    cfg->base)
+		return -errno;
+	p->image_view = mmap(NULL, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->image_fd, 0);
+	if (p->image_view == MAP_FAILED) {
+		p->image_view = NULL;
+		return -errno;
+	}
+	if (fcntl(p->private_fd, F_ADD_SEALS, SEALS) || fcntl(p->image_fd, F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE))
+		return -ENOTSUP;
+	if ((err = private_memory(cfg->base, cfg->size)) || (err = private_memory(p->image_view, cfg->size)))
+		return err;
+	return arena_init(vm, cfg->base, cfg->size, true);
+}
+
+static int proc_block(struct dune_vm *vm, uint64_t gpa, enum page_kind kind)
+{
+	struct proc_vm *p = proc_of(vm);
+	void *at = vm->arena.base + gpa, *got = at;
+
+	switch (kind) {
+	case PAGE_IMAGE:
+		got = mremap(p->image_view + gpa, PT_HUGE, PT_HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+		break;
+	case PAGE_HOST:
+		got = mmap(at, PT_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+			   0);
+		if (got == at)
+			return private_memory(at, PT_HUGE);
+		break;
+	default:
+		break;
+	}
+	return got == at ? 0 : -ENOMEM;
+}
+
+static int proc_share(struct dune_vm *vm, void *addr, size_t len)
+{
+	struct proc_vm *p = proc_of(vm);
+	struct shared_range r = { .at = (uint64_t)addr, .len = len };
+	int err;
+
+	if (p->nshared == sizeof(p->shared) / sizeof(p->shared[0]))
+		return -ENOSPC;
+	err = memory_file("sthread-shared", len, &r.fd);
+	if (err)
+		return err;
+	if (mmap(addr, len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r.fd, 0) != addr) {
+		err = -errno;
+		close(r.fd);
+		return err;
+	}
+	fcntl(r.fd, F_ADD_SEALS, SEALS);
+	p->shared[p->nshared++] = r;
+	return private_memory(addr, len);
+}
+
+static int proc_clear(struct dune_vm *vm, void *addr, size_t len)
+{
+	(void)vm;
+	return mprotect(addr, len, PROT_READ | PROT_WRITE) || madvise(addr, len, MADV_REMOVE) ||
+			       mprotect(addr, len, PROT_NONE) ?
+		       -errno :
+		       0;
+}
+
+static int proc_window(struct dune_vm *vm, const struct slot *slot)
+{
+	struct proc_vm *p = proc_of(vm);
+
+	if (slot->readonly || slot->gpa < vm->arena.size)
+		return 0;
+	for (unsigned i = 0; i < p->nshared; i++)
+		if (slot->hva >= p->shared[i].at && slot->hva + slot->len <= p->shared[i].at + p->shared[i].len)
+			return 0;
+	return -ENOTSUP;
+}
+
+/* ---- what this host does ---- */
+
+static void look_at_host(struct proc_vm *p)
+{
+	unsigned eax, ebx, ecx, edx, major = 0, minor = 0, low, high;
+	struct utsname kernel;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	p->vm.info.xcr0 = (uint64_t)high << 32 | low;
+	__cpuid_count(0xd, 0, eax, ebx, ecx, edx);
+	p->vectors_size = ebx;
+	p->fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_KNOWS_FSGSBASE;
+	uname(&kernel);
+	if (sscanf(kernel.release, "%u.%u", &major, &minor) == 2)
+		p->must_poll = major < 6 || (major == 6 && minor < 11);
+	p->vm.info.placement = DUNE_PLACE_HOST;
+	p->vm.info.max_vcpus = ZYGOTE_STUBS;
+	p->vm.info.phys_bits = 52;
+}
+
+static int load_text(struct dune_vm *vm)
+{
+	struct proc_vm *p = proc_of(vm);
+	size_t len = (size_t)(stub_blob_end - stub_blob), pages = (STUB_ZYGOTE + STUB_ZYGOTE_TEXT) / DUNE_PAGE_SIZE;
+	int err;
+
+	if (len < STUB_ZYGOTE + sizeof(struct stub_header) || stub_header()->magic != STUB_MAGIC)
+		return -ENOEXEC;
+	err = arena_alloc(vm, PAGE_IMAGE, pages, &p->text);
+	if (err)
+		return err;
+	len = len < pages * DUNE_PAGE_SIZE ? len : pages * DUNE_PAGE_SIZE;
+	memcpy(arena_host(&vm->arena, p->text), stub_blob, STUB_TEXT_SIZE);
+	memcpy((char *)arena_host(&vm->arena, p->text) + STUB_ZYGOTE, stub_blob + STUB_ZYGOTE, len - STUB_ZYGOTE);
+	return 0;
+}
+
+/* A stub is made, and held at REPORT: all that the machine needs is there. */
+static int probe(struct dune_vm *vm)
+{
+	struct dune_vcpu *c;
+	int err = dune_vcpu_create(vm, &c);
+
+	if (!err)
+		dune_vcpu_destroy(c);
+	return err;
+}
+
+static int proc_open(struct dune_vm *vm, const struct dune_vm_config *cfg)
+{
+	struct proc_vm *p = proc_of(vm);
+	int err;
+
+	p->private_fd = p->image_fd = p->socket = p->zygote = -1;
+	pthread_mutex_init(&p->talk, NULL);
+	look_at_host(p);
+	if (p->vectors_size > REQUEST_VECTORS_SIZE)
+		return -ENOTSUP;
+	p->numbers = calloc(ZYGOTE_STUBS / 32, sizeof(*p->numbers));
+	if (!p->numbers)
+		return -ENOMEM;
+	if ((err = back_arena(vm, cfg)) || (err = arena_alloc(vm, PAGE_HOST, 1, &vm->zero_page)) || (err = load_text(vm)))
+		return err;
+	return probe(vm);
+}
+
+static void proc_close(struct dune_vm *vm)
+{
+	struct proc_vm *p = proc_of(vm);
+
+	zygote_end(p);
+	for (unsigned i = 0; i < p->nshared; i++)
+		close(p->shared[i].fd);
+	if (p->private_fd >= 0)
+		close(p->private_fd);
+	if (p->image_fd >= 0)
+		close(p->image_fd);
+	if (p->image_view)
+		munmap(p->image_view, vm->arena.size);
+	free(p->stub_pages.at);
+	free(p->stub_stacks.at);
+	free(p->numbers);
+	free(p->copies);
+	pthread_mutex_destroy(&p->talk);
+}
+
+static void proc_forked(struct dune_vm *vm)
+{
+	struct proc_vm *p = proc_of(vm);
+
+	p->image_view = NULL;
+	for (struct dune_vcpu *c = vm->vcpus; c; c = c->next) {
+		struct proc_vcpu *v = proc_vcpu_of(c);
+
+		v->state = STUB_NONE;
+	}
+	/* The sockets are two ends of one thing: that the parent goes on talking is not to be disturbed. */
+}
+
+static int proc_prepare(struct dune_vm *vm)
+{
+	struct proc_vm *p = proc_of(vm);
+	int err;
+
+	pthread_mutex_lock(&vm->making);
+	if (p->inherited != vm->nslots)
+		zygote_end(p);
+	err = zygote_ensure(vm);
+	pthread_mutex_unlock(&vm->making);
+	return err;
+}
+
+static int proc_space_init(struct dune_space *s)
+{
+	(void)s;
+	return 0;
+}
+
+/* Its pages go back next: no stub may have them any more. */
+static void proc_space_fini(struct dune_space *s)
+{
+	struct proc_vcpu *next;
+
+	for (struct proc_vcpu *c = proc_space_of(s)->stubs; c; c = next) {
+		next = c->next;
+		stub_kill(c);
+		c->space = NULL;
+	}
+	if (proc_of(s->vm)->template == s)
+		proc_of(s->vm)->template = NULL;
+}
+
+static int proc_freeze(struct dune_space *source)
+{
+	struct proc_vm *p = proc_of(source->vm);
+	int err;
+
+	if (p->template)
+		return 0;
+	pthread_mutex_lock(&source->vm->making);
+	err = zygote_ensure(source->vm);
+	if (!err)
+		err = zygote_template(source);
+	pthread_mutex_unlock(&source->vm->making);
+	return err;
+}
+
+/* The host decides under the space's lock, and nobody else does. */
+static void proc_quiesce(struct dune_space *s)
+{
+	(void)s;
+}
+
+/* No processor has ever seen a table. */
+static void proc_scrub(struct dune_vm *vm, uint32_t tables, bool root)
+{
+	while (tables) {
+		dune_gpa_t table = dune_gpa((uint64_t)tables * DUNE_PAGE_SIZE);
+
+		tables = vm->arena.pages[tables].next;
+		memset(arena_host(&vm->arena, table), 0, DUNE_PAGE_SIZE);
+		arena_table_free(vm, root, table);
+	}
+}
+
+static void proc_leave(struct dune_vcpu *c, struct dune_space *s)
+{
+	(void)c;
+	(void)s;
+}
+
+static void proc_interrupt(struct dune_vcpu *c)
+{
+	if (atomic_load(&c->thread))
+		stub_signal(proc_vcpu_of(c), STUB_KICK);
+}
+
+const struct machine_ops process_machine = {
+	.machine = DUNE_MACHINE_PROCESS,
+	.vm_size = sizeof(struct proc_vm),
+	.space_size = sizeof(struct proc_space),
+	.vcpu_size = sizeof(struct proc_vcpu),
+	.open = proc_open,
+	.close = proc_close,
+	.forked = proc_forked,
+	.block = proc_block,
+	.share = proc_share,
+	.clear = proc_clear,
+	.prepare = proc_prepare,
+	.reserved = STUB_SIZE,
+	.window = proc_window,
+	.space_init = proc_space_init,
+	.space_fini = proc_space_fini,
+	.get = proc_get,
+	.set = proc_set,
+	.is_synced = proc_is_synced,
+	.sync = proc_sync,
+	.quiesce = proc_quiesce,
+	.scrub = proc_scrub,
+	.freeze = proc_freeze,
+	.vcpu_init = proc_vcpu_init,
+	.vcpu_fini = proc_vcpu_fini,
+	.enter = proc_enter,
+	.registers = proc_registers,
+	.cpu_time = proc_cpu_time,
+	.leave = proc_leave,
+	.interrupt = proc_interrupt,
+};

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.h - the machine of stub processes: what the files of vm/process/ share.  World: host.
+ *
+ *	host ── socket ── zygote ── clone ── stub, stub, stub ...
+ *	 └────── one listener a stub: its system calls, all of them ─┘
+ *
+ * Ring 3 is a stub process.  Its memory realises the page tables of one space by mappings of files that the host shares
+ * with it; its filter asks the host about every system call.  The tables are the host's alone: so a changed entry is
+ * written in place, and what a stub's memory still shows of the old one is on a list of its own (ranges.c) until
+ * the stub has made it good (realise.c).
+ *
+ * A vCPU is a stub, and realises one space for as long as it lives.  A space's lock guards what its stubs have on their
+ * lists.
+ */
+#ifndef VM_PROCESS_PROCESS_H
+#define VM_PROCESS_PROCESS_H
+
+#include <linux/seccomp.h>
+#include <time.h>
+
+#include "vm/machine.h"
+#include "vm/process/abi.h"
+
+/* ---- ranges.c: addresses that are to be looked at again ---- */
+
+#define RANGES 32
+
+/* Sorted, disjoint, not adjacent.  When it is full it covers more than it was told. */
+struct ranges {
+	unsigned n;
+	struct range {
+		uint64_t at, end;
+	} r[RANGES];
+};
+
+void ranges_add(struct ranges *l, uint64_t at, uint64_t end);
+void ranges_add_all(struct ranges *l, const struct ranges *more);
+bool ranges_meet(const struct ranges *l, uint64_t at, uint64_t end);
+
+/* ---- machine.c ---- */
+
+struct shared_range {
+	uint64_t at, len;
+	int fd;
+};
+
+struct proc_vm {
+	struct dune_vm vm;
+	/* Descriptors: files of private pages and of the image, both as long as the arena; the host's end of the socket. */
+	int private_fd, image_fd;
+	struct shared_range shared[ZYGOTE_FILES - 2];
+	unsigned nshared;
+	char *image_view; /* all of the image's file, to write; blocks of it move into the arena */
+	dune_gpa_t text;  /* image pages with the text of stubs and zygote */
+	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet.  vm->lock */
+	size_t ncopies;
+
+	pthread_mutex_t talk; /* over the socket */
+	int socket;	      /* -1: there is no zygote */
+	int zygote;	      /* its pidfd */
+	size_t inherited;     /* the first so many windows are in its memory, at their addresses */
+	struct dune_space *template; /* what its memory realises; or NULL */
+
+	bool must_poll; /* a death does not end the wait for a notification: before Linux 6.11 */
+	bool fsgsbase;	/* the kernel knows of WRFSBASE */
+	size_t vectors_size;
+	struct dune_gpa_list {
+		dune_gpa_t *at;
+		size_t n, cap;
+	} stub_pages, stub_stacks; /* of stubs that are gone */
+	uint32_t *numbers;	   /* bitmap of those that stubs have */
+};
+
+/* ---- stub.c, enter.c ---- */
+
+enum stub_state {
+	STUB_NONE,	/* it is dead, or there never was one */
+	STUB_AT_REPORT, /* held there: it does next what the request page says */
+	STUB_AT_CALL,	/* held at a system call of the compartment's */
+	STUB_INSIDE,	/* it runs */
+};
+
+struct proc_space;
+
+struct proc_vcpu {
+	struct dune_vcpu c;
+	unsigned number; /* the zygote's name for it */
+	int listener, pidfd;
+	pid_t pid;
+	clockid_t clock;
+	uint64_t cpu_before; /* nanoseconds of the stubs before this one */
+
+	dune_gpa_t request_page, signal_pages;
+	struct request *request; /* host address */
+	char *signals;
+
+	enum stub_state state;
+	bool settled;		/* it has given up what it shared with the zygote */
+	uint64_t fs, gs;	/* bases, as the last REPORT told them */
+	bool initial_vectors;	/* those in the request page are a new process's */
+	uint64_t id;		/* of the notification that holds it */
+	struct seccomp_data held;
+	struct dune_frame given; /* as the last exit told it; registers that a call does not tell are zero */
+	bool tells_all;		 /* that has every register */
+
+	/* A call that was answered, and whose answer may not have arrived: asked again it is not performed again. */
+	bool kept, kept_refused;
+	struct seccomp_data kept_call;
+	int64_t kept_value;
+
+	struct dune_frame ordered; /* what it was last told to resume */
+	struct stub_edit edit[REQUEST_EDITS_MAX]; /* the host's copy of what it was told to make */
+	unsigned nedits, allowed;
+
+	struct proc_space *space; /* that it realises; NULL: none yet */
+	struct proc_vcpu *next;   /* of that space's */
+	struct ranges stale;	  /* a mapping that was there may be there still */
+	struct ranges wanted;	  /* what is not there, and may be wanted */
+	struct ranges ordered_ranges; /* told, and not yet known to be made */
+	struct ranges torn;	  /* windows that were inherited and are not there any more */
+
+	uint64_t hint, hint_len;  /* private pages that the next touch may take; guest-physical, pages */
+	uint64_t next_touch;	  /* where it is expected, and how many came before in a row */
+	unsigned row;
+};
+
+struct proc_space {
+	struct dune_space s;
+	struct proc_vcpu *stubs;
+};
+
+static inline struct proc_vm *proc_of(const struct dune_vm *vm)
+{
+	return (struct proc_vm *)vm;
+}
+
+static inline struct proc_vcpu *proc_vcpu_of(const struct dune_vcpu *c)
+{
+	return (struct proc_vcpu *)c;
+}
+
+static inline struct proc_space *proc_space_of(const struct dune_space *s)
+{
+	return (struct proc_space *)s;
+}
+
+/* Where a stub has the library's part of its memory, and the image's offsets in it. */
+static inline uint64_t stub_base(const struct dune_vm *vm)
+{
+	return (uint64_t)vm->arena.base;
+}
+
+extern const char stub_blob[], stub_blob_end[];
+
+static inline const struct stub_header *stub_header(void)
+{
+	return (const struct stub_header *)(stub_blob + STUB_ZYGOTE);
+}
+
+/* Descriptors of the program's are 0 to 2, also where it has closed them.  -1 as given. */
+int above_standard(int fd);
+
+/* ---- zygote.c ---- */
+
+/* There is one, with all that it has to have; made if need be.  vm->making held. */
+int zygote_ensure(struct dune_vm *vm);
+void zygote_end(struct proc_vm *p);
+/* fds, if not NULL, gets two descriptors.  Negative errno; -EIO: the zygote is gone. */
+int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2]);
+/* Its memory realises this space from now on. */
+int zygote_template(struct dune_space *template);
+
+/* ---- stub.c ---- */
+
+/* vm->making held. */
+int stub_spawn(struct proc_vcpu *c);
+/* It is gone when this returns, its memory with it. */
+void stub_kill(struct proc_vcpu *c);
+/* It realises no space any more. */
+void stub_unbind(struct proc_vcpu *c);
+/* False: it is dead. */
+bool stub_signal(struct proc_vcpu *c, int sig);
+/* The next notification, in c->id and c->held.  interrupted: a signal of this thread ended the wait.  False: it is dead. */
+bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted);
+/* False: it asks again, or is dead. */
+bool stub_answer(struct proc_vcpu *c, int64_t value);
+bool stub_allow(struct proc_vcpu *c);
+
+int proc_vcpu_init(struct dune_vcpu *c);
+void proc_vcpu_fini(struct dune_vcpu *c);
+uint64_t proc_cpu_time(struct dune_vcpu *c);
+
+/* ---- realise.c ---- */
+
+uint64_t proc_get(struct dune_space *s, dune_gpa_t entry);
+void proc_set(struct dune_space *s, dune_gpa_t entry, uint64_t old, uint64_t val, dune_gva_t at, int level);
+/* The stub has the space from now on: what differs from what it inherited is to be made. */
+void realise_bind(struct proc_vcpu *c, struct dune_space *s);
+/*
+ * Fills c->edit from its lists, as far as there is room.  -EAGAIN: a stub made anew would have what this one has lost
+ * for good.
+ */
+int realise_edits(struct proc_vcpu *c);
+/* What was told has been made. */
+void realise_made(struct proc_vcpu *c);
+/*
+ * What a space maps in [at, end), and what it does not, as system calls that make it so.  fn's non-zero return ends it and
+ * is returned.
+ */
+int realise_pieces(struct dune_space *s, uint64_t at, uint64_t end, int (*fn)(void *ctx, const struct zygote_map *m),
+		   void *ctx);
+/* Give what a touch of [page, page + c->hint_len pages) asks for, of the pages that the hint names.  False: not due. */
+bool realise_touch(struct proc_vcpu *c, struct dune_space *s, uint64_t page, bool write);
+bool proc_is_synced(const struct dune_space *s);
+int proc_sync(struct dune_space *s);
+
+/* ---- enter.c ---- */
+
+enum entered proc_enter(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
+int proc_registers(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
+/* The stub rests: it makes its edits now, and is held at REPORT again.  s->lock held.  -EIO: it is dead. */
+int enter_settle(struct proc_vcpu *c, struct dune_space *s);
+
+#endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/* stub.c - one stub: made, asked for its notifications, answered, signalled, ended.  World: host. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vm/process/process.h"
+
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+
+#define DEATH_MS 10000
+#define START_MS 10000
+
+/* ---- pages that stubs have, kept for the next ---- */
+
+static int take_pages(struct dune_vm *vm, struct dune_gpa_list *l, enum page_kind kind, size_t n, dune_gpa_t *out)
+{
+	if (!l->n)
+		return arena_alloc(vm, kind, n, out);
+	*out = l->at[--l->n];
+	return 0;
+}
+
+static void keep_pages(struct dune_gpa_list *l, dune_gpa_t pages)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 16;
+		dune_gpa_t *at = realloc(l->at, cap * sizeof(*at));
+
+		if (!at)
+			return; /* lost until the VM goes */
+		l->at = at;
+		l->cap = cap;
+	}
+	l->at[l->n++] = pages;
+}
+
+static int take_number(struct proc_vm *p, unsigned *out)
+{
+	for (unsigned i = 0; i < ZYGOTE_STUBS; i++) {
+		if (p->numbers[i / 32] >> i % 32 & 1)
+			continue;
+		p->numbers[i / 32] |= 1U << i % 32;
+		*out = i;
+		return 0;
+	}
+	return -EAGAIN;
+}
+
+/* ---- notifications ---- */
+
+bool stub_signal(struct proc_vcpu *c, int sig)
+{
+	struct zygote_request r = { .verb = ZYGOTE_SIGNAL, .n = c->number, .signal = sig };
+
+	if (!syscall(SYS_pidfd_send_signal, c->pidfd, sig, NULL, 0))
+		return true;
+	/* The program may have another user by now than it had: the zygote has not. */
+	return errno == EPERM && !zygote_ask(proc_of(c->c.vm), &r, NULL);
+}
+
+/* Waits for a notification or a death.  1: it is there. */
+static int wait_for(struct proc_vcpu *c, int timeout_ms)
+{
+	struct pollfd p[2] = { { .fd = c->listener, .events = POLLIN }, { .fd = c->pidfd, .events = POLLIN } };
+	int n = poll(p, 2, timeout_ms);
+
+	if (n < 0)
+		return -errno;
+	if (p[0].revents & POLLIN)
+		return 1;
+	return n ? -ESRCH : -ETIMEDOUT;
+}
+
+bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted)
+{
+	struct seccomp_notif n;
+
+	*interrupted = false;
+	if (timeout_ms >= 0 || proc_of(c->c.vm)->must_poll) {
+		int ready = wait_for(c, timeout_ms);
+
+		if (ready < 0) {
+			*interrupted = ready == -EINTR;
+			return ready == -EINTR;
+		}
+	}
+	for (;;) {
+		memset(&n, 0, sizeof(n));
+		if (!ioctl(c->listener, SECCOMP_IOCTL_NOTIF_RECV, &n))
+			break;
+		if (errno == EINTR) {
+			*interrupted = true;
+			return true;
+		}
+		if (errno != ENOENT || wait_for(c, 0) == -ESRCH)
+			return false;
+		/* What had come was taken back by a signal: there will be another. */
+	}
+	atomic_fetch_add_explicit(&c->c.switches, 1, memory_order_relaxed);
+	c->id = n.id;
+	c->held = n.data;
+	return true;
+}
+
+static bool respond(struct proc_vcpu *c, int64_t value, uint32_t flags)
+{
+	struct seccomp_notif_resp r = { .id = c->id, .val = value, .flags = flags };
+
+	while (ioctl(c->listener, SECCOMP_IOCTL_NOTIF_SEND, &r)) {
+		if (errno != EINTR)
+			return false;
+	}
+	return true;
+}
+
+bool stub_answer(struct proc_vcpu *c, int64_t value)
+{
+	return respond(c, value, 0);
+}
+
+bool stub_allow(struct proc_vcpu *c)
+{
+	return respond(c, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+}
+
+/* ---- life ---- */
+
+static void forget_pages(struct proc_vcpu *c)
+{
+	struct proc_vm *p = proc_of(c->c.vm);
+
+	if (c->request_page.v)
+		keep_pages(&p->stub_pages, c->request_page);
+	if (c->signal_pages.v)
+		keep_pages(&p->stub_stacks, c->signal_pages);
+	c->request_page = c->signal_pages = dune_gpa(0);
+}
+
+/* What the last one left there is none of the next one's business. */
+static int take_memory(struct proc_vcpu *c)
+{
+	struct dune_vm *vm = c->c.vm;
+	struct proc_vm *p = proc_of(vm);
+	int err = 0;
+
+	if (!c->request_page.v)
+		err = take_pages(vm, &p->stub_pages, PAGE_IMAGE, STUB_REQUEST_SIZE / DUNE_PAGE_SIZE, &c->request_page);
+	if (!err && !c->signal_pages.v)
+		err = take_pages(vm, &p->stub_stacks, PAGE_PRIVATE, STUB_SIGNALS_SIZE / DUNE_PAGE_SIZE, &c->signal_pages);
+	if (err)
+		return err;
+	c->request = arena_host(&vm->arena, c->request_page);
+	c->signals = arena_host(&vm->arena, c->signal_pages);
+	memset(c->request, 0, offsetof(struct request, vectors));
+	madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE);
+	return 0;
+}
+
+static int64_t spawn(struct proc_vcpu *c, int fds[2])
+{
+	struct proc_vm *p = proc_of(c->c.vm);
+	const struct zygote_request r = {
+		.verb = ZYGOTE_SPAWN,
+		.n = c->number,
+		.request_at = c->request_page.v,
+		.signals_at = c->signal_pages.v,
+	};
+	int64_t pid = zygote_ask(p, &r, fds);
+	int err;
+
+	if (pid != -EIO)
+		return pid;
+	/* It was killed: another takes its place. */
+	err = zygote_ensure(c->c.vm);
+	return err ? err : zygote_ask(p, &r, fds);
+}
+
+/* The stub is at its first REPORT. */
+static int meet(struct proc_vcpu *c)
+{
+	uint64_t sync = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
+	bool interrupted;
+
+	ioctl(c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, sync); /* kernels before 6.6 do not know it */
+	do {
+		if (!stub_receive(c, START_MS, &interrupted))
+			return -EIO;
+	} while (interrupted);
+	if (c->held.nr != REPORT_NR || c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip ||
+	    (int64_t)c->held.args[0] != REPORT_START)
+		return -ENOTSUP;
+	return 0;
+}
+
+int stub_spawn(struct proc_vcpu *c)
+{
+	struct dune_vm *vm = c->c.vm;
+	int fds[2] = { -1, -1 }, err;
+	int64_t pid;
+
+	err = zygote_ensure(vm);
+	if (!err)
+		err = take_memory(c);
+	if (err)
+		return err;
+	pid = spawn(c, fds);
+	if (pid < 0)
+		return pid == -EBUSY ? -ENOTSUP : pid == -EMFILE || pid == -ENFILE ? -EAGAIN : (int)pid;
+	c->listener = fds[0];
+	c->pidfd = fds[1];
+	c->pid = (pid_t)pid;
+	c->clock = (clockid_t)(~(unsigned)c->pid << 3 | 2); /* CPUCLOCK_SCHED of a process: clock_getcpuclockid(3) */
+	err = c->listener < 0 || c->pidfd < 0 ? -EAGAIN : meet(c);
+	c->state = STUB_AT_REPORT;
+	if (err) {
+		stub_kill(c);
+		return err;
+	}
+	c->settled = c->initial_vectors = c->kept = false;
+	c->fs = c->gs = 0;
+	c->nedits = c->allowed = 0;
+	c->stale.n = c->wanted.n = c->ordered_ranges.n = c->torn.n = 0;
+	return 0;
+}
+
+static uint64_t cpu_now(const struct proc_vcpu *c)
+{
+	struct timespec t;
+
+	if (c->state == STUB_NONE || clock_gettime(c->clock, &t))
+		return 0;
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+uint64_t proc_cpu_time(struct dune_vcpu *vcpu)
+{
+	const struct proc_vcpu *c = proc_vcpu_of(vcpu);
+
+	return c->cpu_before + cpu_now(c);
+}
+
+void stub_kill(struct proc_vcpu *c)
+{
+	struct zygote_request r = { .verb = ZYGOTE_FORGET, .n = c->number };
+	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
+
+	if (c->state == STUB_NONE)
+		return;
+	c->cpu_before += cpu_now(c);
+	syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+	zygote_ask(proc_of(c->c.vm), &r, NULL);
+	while (poll(&p, 1, DEATH_MS) < 0 && errno == EINTR)
+		;
+	close(c->listener);
+	close(c->pidfd);
+	c->listener = c->pidfd = -1;
+	c->state = STUB_NONE;
+}
+
+int proc_vcpu_init(struct dune_vcpu *vcpu)
+{
+	struct proc_vcpu *c = proc_vcpu_of(vcpu);
+	struct proc_vm *p = proc_of(vcpu->vm);
+	int err;
+
+	c->listener = c->pidfd = -1;
+	err = take_number(p, &c->number);
+	if (err)
+		return err;
+	err = stub_spawn(c);
+	if (err) {
+		forget_pages(c);
+		p->numbers[c->number / 32] &= ~(1U << c->number % 32);
+	}
+	return err;
+}
+
+void stub_unbind(struct proc_vcpu *c)
+{
+	struct dune_space *s;
+
+	if (!c->space)
+		return;
+	s = &c->space->s;
+	pthread_mutex_lock(&s->lock);
+	for (struct proc_vcpu **link = &c->space->stubs; *link; link = &(*link)->next) {
+		if (*link == c) {
+			*link = c->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	c->space = NULL;
+}
+
+void proc_vcpu_fini(struct dune_vcpu *vcpu)
+{
+	struct proc_vcpu *c = proc_vcpu_of(vcpu);
+	struct proc_vm *p = proc_of(vcpu->vm);
+
+	if (c->state == STUB_NONE && c->listener >= 0) { /* in a child of fork() */
+		close(c->listener);
+		close(c->pidfd);
+		return;
+	}
+	stub_kill(c);
+	stub_unbind(c);
+	if (c->hint_len)
+		for (uint64_t i = 0; i < c->hint_len; i++)
+			dune_page_put(vcpu->vm, dune_gpa(c->hint + i * DUNE_PAGE_SIZE));
+	forget_pages(c);
+	p->numbers[c->number / 32] &= ~(1U << c->number % 32);
+}
