@@ -137,6 +137,12 @@ static long map_all(void)
 					 zcall(__NR_mmap, (long)m->at, (long)m->len, m->prot, m->flags, m->file,
 					       (long)m->offset);
 
+		/*
+		 * The kernel does not split its own pages, of which some have nothing behind them on this machine and are in no
+		 * table: they stay, and a touch of one is a fault as well.
+		 */
+		if (m->prot < 0 && got == -EINVAL_)
+			got = 0;
 		err = got < 0 ? got : 0;
 	}
 	return err;
