@@ -74,6 +74,7 @@ extern struct facts *facts;
 /* What --idle asks for, in this order. */
 enum idle_value { IDLE_ARENA, IDLE_RSS, IDLE_VCPUS, IDLE_THREADS, IDLE_LIVE, IDLE_VALUES };
 
+/* Nanoseconds; with --count, instructions. Also inside. */
 uint64_t now_ns(void);
 /* Lets what was woken go to sleep again: a pause without a system call. */
 void settle(void);
@@ -96,13 +97,21 @@ sample_fn sample_call_cold, sample_create_join_cold, sample_idle;
 
 /* options.c */
 extern struct options {
-	bool json, list;
+	bool json, list, count;
+	const char *json_file; /* NULL: standard output, in place of the table */
 	bool when[3]; /* by enum when */
 	const char *filter;
 	unsigned samples; /* 0: each series' own */
 } options;
 /* 0, or the exit status of a wrong call; --help ends the process. */
 int options_parse(int argc, char **argv);
+
+/*
+ * count.c: the instructions that the processor executed so far, where the time stamp counter counts
+ * them; and whether it does.
+ */
+uint64_t instructions(void);
+bool instructions_counted(void);
 
 /* helper.c: the groups' processes. Ask after all were started. */
 int helpers_start(setup_fn *const setup[GROUPS], const bool wanted[GROUPS]);

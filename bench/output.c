@@ -99,15 +99,16 @@ static void json_machine(FILE *f)
 	json_field(f, "kvm", kvm_kind());
 	fputs(", ", f);
 	json_field(f, "placement", placement());
-	fprintf(f, ", \"clock_overhead_ns\": %.0f},\n", clock_overhead());
+	fprintf(f, ", \"clock_overhead%s\": %.0f},\n", options.count ? "" : "_ns",
+		clock_overhead());
 }
 
 static void json_result(FILE *f, const struct result *r)
 {
 	fputs("    {", f);
 	json_field(f, "name", r->series->name);
-	fprintf(f, ", \"unit\": \"ns\", \"median\": %.0f, \"p5\": %.0f, \"p95\": %.0f, \"n\": %u}",
-		r->f.median, r->f.p5, r->f.p95, r->f.n);
+	fprintf(f, ", \"unit\": \"%s\", \"median\": %.0f, \"p5\": %.0f, \"p95\": %.0f, \"n\": %u}",
+		options.count ? "instructions" : "ns", r->f.median, r->f.p5, r->f.p95, r->f.n);
 }
 
 static void json_idle(FILE *f, const struct result *r)
@@ -198,6 +199,24 @@ static void time_text(char *buf, size_t len, double ns)
 			 ns / 1e6);
 }
 
+/* The least that a run in a virtual machine takes, 0 if it was not measured. */
+static double round_trip(const struct result *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(r[i].series->name, "kvm.round_trip") && !r[i].err)
+			return r[i].f.median;
+	return 0;
+}
+
+static void count_row(FILE *f, const struct result *r, double trip)
+{
+	fprintf(f, "%-30s %12.0f %12.0f %12.0f %6u", r->series->name, r->f.median, r->f.p5,
+		r->f.p95, r->f.n);
+	if (trip > 0)
+		fprintf(f, " %9.2f", r->f.median / trip);
+	fputc('\n', f);
+}
+
 static void table_row(FILE *f, const struct result *r, double floor, double span)
 {
 	char median[32], p5[32], p95[32];
@@ -227,9 +246,9 @@ void output_table(FILE *f, const struct result *r, size_t n, const struct quotie
 	char cpu[256];
 
 	cpu_model(cpu, sizeof(cpu));
-	fprintf(f, "%s, %ld cores, Linux %s\nKVM: %s; monitor: %s; reading the clock: %.0f ns\n\n",
+	fprintf(f, "%s, %ld cores, Linux %s\nKVM: %s; monitor: %s; reading the clock: %.0f %s\n\n",
 		cpu, sysconf(_SC_NPROCESSORS_ONLN), uname(&u) ? "?" : u.release, kvm_kind(),
-		placement(), clock_overhead());
+		placement(), clock_overhead(), options.count ? "instructions" : "ns");
 
 	for (size_t i = 0; i < n; i++) {
 		if (r[i].err || r[i].series->when == WHEN_IDLE || r[i].f.median < 1)
@@ -239,14 +258,22 @@ void output_table(FILE *f, const struct result *r, size_t n, const struct quotie
 	}
 	low = floor(isfinite(low) ? low : 0);
 	high = fmax(ceil(high), low + 1);
-	fprintf(f, "%-30s %9s %9s %9s %6s  bar: 10^%.0f to 10^%.0f ns, logarithmic\n", "name",
-		"median", "p5", "p95", "n", low, high);
+	if (options.count)
+		fprintf(f, "%-30s %12s %12s %12s %6s %9s\n", "instructions", "median", "p5", "p95",
+			"n", "/ floor");
+	else
+		fprintf(f, "%-30s %9s %9s %9s %6s  bar: 10^%.0f to 10^%.0f ns, logarithmic\n",
+			"name", "median", "p5", "p95", "n", low, high);
 	for (size_t i = 0; i < n; i++) {
 		if (r[i].err)
 			fprintf(f, "%-30s skipped: %s\n", r[i].series->name, r[i].why);
+		else if (r[i].series->when != WHEN_IDLE && options.count)
+			count_row(f, &r[i], round_trip(r, n));
 		else if (r[i].series->when != WHEN_IDLE)
 			table_row(f, &r[i], low, high - low);
 	}
+	if (options.count) /* the goals are of times */
+		nq = 0;
 	if (nq)
 		fputc('\n', f);
 	for (size_t i = 0; i < nq; i++) {

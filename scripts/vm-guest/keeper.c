@@ -10,12 +10,12 @@
  * processors then take it for ever (seen in 3 of 4 runs of the test suite).  So those rewrites
  * happen once, at the start.
  *
- * A process pinned to each processor writes `beat N` every two seconds.  With a thread per processor,
- * one rarely never comes back from VMRUN: QEMU exits from the guest again and again, with the host's
- * own registers saved as the guest's.  No program can stop a processor of a sound machine; so whoever
- * misses a beat knows that the machine is broken, and not what ran on it.
+ * A process pinned to each processor writes `beat N` every SECONDS seconds; if that is 0, once.  With
+ * a thread per processor, one rarely never comes back from VMRUN: QEMU exits from the guest again and
+ * again, with the host's own registers saved as the guest's.  No program can stop a processor of a
+ * sound machine; so whoever misses a beat knows that the machine is broken, and not what ran on it.
  *
- * Usage: keeper REPORT.  Ends with 0 when the virtual machine stands; the children stay.
+ * Usage: keeper REPORT SECONDS.  Ends with 0 when the virtual machine stands; the children stay.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -34,7 +34,7 @@ static int hold_vm(void)
 	return vm < 0 ? -1 : ioctl(vm, KVM_CREATE_VCPU, 0);
 }
 
-static void beat(const char *report, int cpu)
+static void beat(const char *report, unsigned seconds, int cpu)
 {
 	const struct sched_param first = { .sched_priority = 1 };
 	int fd = open(report, O_WRONLY | O_NOCTTY);
@@ -47,8 +47,12 @@ static void beat(const char *report, int cpu)
 	setsid();
 	if (sched_setaffinity(0, sizeof(only), &only) || sched_setscheduler(0, SCHED_FIFO, &first))
 		exit(1);
-	while (write(fd, line, (size_t)len) == len)
-		sleep(2);
+	while (write(fd, line, (size_t)len) == len) {
+		if (seconds)
+			sleep(seconds);
+		else
+			pause(); /* no signal comes */
+	}
 	exit(1);
 }
 
@@ -56,7 +60,7 @@ int main(int argc, char **argv)
 {
 	int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
 
-	if (argc != 2 || hold_vm() < 0) {
+	if (argc != 3 || hold_vm() < 0) {
 		perror("keeper: no virtual machine");
 		return 1;
 	}
@@ -68,7 +72,7 @@ int main(int argc, char **argv)
 			return 1;
 		}
 		if (!child)
-			beat(argv[1], cpu);
+			beat(argv[1], (unsigned)atoi(argv[2]), cpu);
 	}
 	return 0;
 }

@@ -80,6 +80,10 @@ mkfifo "$VM_REPORT"
 cat <>"$VM_REPORT" >report &
 reader=$!
 "$scripts/vm-runner" ./list > runner.log
+for _ in 1 2 3 4 5 6 7 8 9 10; do # until the reader has it all
+    ! grep -q '^finished$' report || break
+    sleep 0.2
+done
 kill $reader
 grep -q '^because$' runner.log || fail 'the output of a failed test is not shown'
 grep -q 'leaves left process' runner.log || fail 'a process left behind is not noticed'
@@ -97,25 +101,87 @@ touch "$kernel/vmlinuz" "$kernel/none.ko"
 cat > bin/qemu-system-x86_64 <<'END'
 #!/bin/sh
 echo boot >> boots
-if [ -n "${BEATS-}" ]; then
-    for a; do
-        case $a in *id=report,path=*) a=${a#*path=}; echo 'beat 0' >> "${a%%,*}" ;; esac
-    done
-fi
+printf '%s\n' "$0" "$@" "libraries ${LD_LIBRARY_PATH-}" > machine
+while [ $# -gt 0 ]; do
+    case $1 in
+    -initrd) cp "$2" files ;;
+    file,id=report,path=*) report=${1#*path=}; report=${report%%,*} ;;
+    esac
+    shift
+done
+[ -z "${BEATS-}" ] || echo 'beat 0' >> "$report"
+[ -z "${FIGURES-}" ] || { printf 'beat 0\n%s\nexit 0\n' "$FIGURES" >> "$report"; exit 0; }
 echo "$WORDS" >&2
 exit 134
 END
 chmod +x bin/qemu-system-x86_64
-# emulator STATUS BOOTS: what vm-run says, and how often it tries.
+# emulator STATUS BOOTS [OPTION]...: what vm-run says, and how often it tries.
 emulator() {
     : > boots
     status=0
-    PATH=$work/bin:$PATH "$scripts/vm-run" true >vm-run.log 2>&1 || status=$?
-    [ $status = "$1" ] || { cat vm-run.log; fail "vm-run: status $status, not $1, where the emulator says $WORDS"; }
-    [ "$(wc -l < boots)" = "$2" ] || fail "vm-run: $(wc -l < boots) boots, not $2, where the emulator says $WORDS"
+    want_status=$1 want_boots=$2
+    shift 2
+    PATH=$work/bin:$PATH "$scripts/vm-run" "$@" true >vm-run.log 2>&1 || status=$?
+    [ $status = "$want_status" ] ||
+        { cat vm-run.log; fail "vm-run: status $status, not $want_status, where the emulator says $WORDS"; }
+    [ "$(wc -l < boots)" = "$want_boots" ] ||
+        fail "vm-run: $(wc -l < boots) boots, not $want_boots, where the emulator says $WORDS"
 }
 export WORDS='a.c:15: f: Assertion `n == 16'"'"' failed.' BEATS=
 emulator 126 3
 BEATS=1 emulator 126 1
 WORDS=else emulator 125 3
 WORDS=else BEATS=1 emulator 125 1
+
+# has LINE: among the words that the emulator was called with.
+has() { grep -qxF -e "$1" machine || { cat machine; fail "the emulator was not called with $1"; }; }
+has_not() { ! grep -qF -e "$1" machine || { cat machine; fail "the emulator was called with $1"; }; }
+
+# Which emulator. An unpacked one has firmware and libraries of its own.
+has "$work/bin/qemu-system-x86_64"
+has 'libraries '
+has_not -icount
+for tree in "$work/tree" "$XDG_CACHE_HOME/libsthread/qemu-9.2" "$XDG_CACHE_HOME/libsthread/qemu-10.0"; do
+    mkdir -p "$tree/usr/bin"
+    cp bin/qemu-system-x86_64 "$tree/usr/bin/"
+done
+for how in "$work/tree $work/tree" "backports $tree"; do
+    tree=${how#* }
+    emulator 126 3 --qemu "${how% *}"
+    has "$tree/usr/bin/qemu-system-x86_64"
+    has "$tree/usr/share/seabios"
+    has "libraries $tree/usr/lib/x86_64-linux-gnu"
+done
+cp bin/qemu-system-x86_64 bin/other
+emulator 126 3 --qemu other
+has "$work/bin/other"
+emulator 125 0 --qemu none-of-this-name
+
+# Where instructions are counted, two runs start from the same, whatever the time is and whoever made the files.
+emulator 2 0 --icount --parallel
+export FIGURES='{"figures": 1}'
+mkdir taken
+for f in b a c; do echo $f > taken/$f; done
+emulator 0 1 --icount --copy "$work/taken"
+has shift=0,sleep=off
+has tcg,thread=single
+mv files before
+rm -r taken
+mkdir taken
+for f in c b a; do echo $f > taken/$f; done
+touch -d 2001-01-01 taken/b
+emulator 0 1 --icount --copy "$work/taken"
+cmp before files || fail 'two runs have different file systems'
+
+# The figures of scripts/bench.
+mkdir -p tree/bench
+cp /bin/echo tree/bench/sthread-bench
+bench() { PATH=$work/bin:$PATH "$scripts/bench" --build tree "$@" 2>bench.log; }
+[ "$(bench --filter x --json file --machine process)" = '--json=file --filter x --machine process' ] ||
+    fail 'bench: other arguments'
+bench --count --json figures.json --filter x >/dev/null || { cat bench.log; fail 'bench --count'; }
+[ "$(cat figures.json)" = "$FIGURES" ] || fail 'bench --count: the figures'
+has shift=0,sleep=off
+bench --build no-such-tree >/dev/null && fail 'bench without a program'
+FIGURES='' bench --count >/dev/null && fail 'bench --count where the machine died'
+exit 0
