@@ -80,6 +80,12 @@ mkfifo "$VM_REPORT"
 cat <>"$VM_REPORT" >report &
 reader=$!
 "$scripts/vm-runner" ./list > runner.log
+# Its last words may be in the pipe still.
+tries=0
+until grep -q '^finished$' report || [ $tries = 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
 kill $reader
 grep -q '^because$' runner.log || fail 'the output of a failed test is not shown'
 grep -q 'leaves left process' runner.log || fail 'a process left behind is not noticed'
