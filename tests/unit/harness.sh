@@ -80,9 +80,11 @@ mkfifo "$VM_REPORT"
 cat <>"$VM_REPORT" >report &
 reader=$!
 "$scripts/vm-runner" ./list > runner.log
-for _ in 1 2 3 4 5 6 7 8 9 10; do # until the reader has it all
-    ! grep -q '^finished$' report || break
-    sleep 0.2
+# Its last words may be in the pipe still.
+tries=0
+until grep -q '^finished$' report || [ $tries = 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
 done
 kill $reader
 grep -q '^because$' runner.log || fail 'the output of a failed test is not shown'

@@ -403,9 +403,25 @@ static void unshared(void)
 
 static const char in_slot[16] __attribute__((aligned(16))) = "file";
 
+/* As the kernel has it: gcc 14's ASan knows no thread that pthread_join() could wait for here. */
+static bool leader_ended(void)
+{
+	char text[512] = "";
+	const char *state;
+	int fd = open("/proc/self/stat", O_RDONLY);
+
+	CHECK_GE(fd, 0);
+	CHECK_GE(read(fd, text, sizeof(text) - 1), 0);
+	close(fd);
+	state = strrchr(text, ')');
+	return state && !strncmp(state, ") Z", 3);
+}
+
 static void *goes_on(void *arg)
 {
-	CHECK_OK(pthread_join(*(pthread_t *)arg, NULL));
+	(void)arg;
+	while (!leader_ended())
+		usleep(1000);
 	check_reads("file", "inside");
 	/* And the name where the program has it. */
 	fake_map_slot(in_slot, DUNE_READ, true);
@@ -429,15 +445,13 @@ static void wait_for(pid_t pid)
 /* The first thread ended: its table of descriptors is gone. */
 static void without_leader(void)
 {
-	static pthread_t leader;
 	pthread_t t;
 	pid_t pid;
 
 	with(dir, ALL_RIGHTS);
 	pid = fork();
 	if (!pid) {
-		leader = pthread_self();
-		CHECK_OK(pthread_create(&t, NULL, goes_on, &leader));
+		CHECK_OK(pthread_create(&t, NULL, goes_on, NULL));
 		pthread_exit(NULL);
 	}
 	wait_for(pid);
