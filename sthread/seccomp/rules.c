@@ -10,6 +10,8 @@
 #include <asm/unistd.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -136,6 +138,11 @@ const unsigned wall_rows_len = sizeof(wall_rows) / sizeof(wall_rows[0]);
 const struct wall_rule wall_loop[] = {
 	/* The only one that KVM is asked. */
 	IF(ioctl, IS(1, KVM_RUN)),
+	/* Where compartments are stub processes: their calls, and the two signals that they get. */
+	IF(ioctl, IS(1, SECCOMP_IOCTL_NOTIF_RECV)),
+	IF(ioctl, IS(1, SECCOMP_IOCTL_NOTIF_SEND)),
+	IF(pidfd_send_signal, IS(1, SIGURG)),
+	IF(pidfd_send_signal, IS(1, SIGKILL)),
 	/* Locks; handing over jobs and results. */
 	H(futex), H(sched_yield),
 	/* The kick: its return, a call that it or a stop of the process interrupted, itself, to this process only. */

@@ -164,6 +164,7 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 	r->rsp = f->rsp;
 	r->rip = f->rip;
 	c->kept = false;
+	c->unheard = true;
 	c->state = STUB_INSIDE;
 	stub_answer(c, 0); /* if it was interrupted it reports again */
 	return 0;
@@ -175,7 +176,10 @@ static bool in_order(const struct proc_vcpu *c, uint64_t rip)
 {
 	uint64_t off = rip - stub_base(c->c.vm);
 
-	return off >= stub_header()->report && off < stub_header()->resume_end;
+	/* At REPORT itself: the host has heard of it already only where the kernel takes that back, and it was the last. */
+	if (off >= stub_header()->report && off < stub_header()->report_ip)
+		return !c->killable && off == stub_header()->report_ip - 2 && c->unheard;
+	return off >= stub_header()->report_ip && off < stub_header()->resume_end;
 }
 
 /* The tables say whether something is there: what the stub has of it may be less. */
@@ -186,6 +190,22 @@ static void correct_error(struct dune_space *s, struct dune_frame *f)
 		     (leaf.prot & (DUNE_READ | DUNE_WRITE | DUNE_EXEC));
 
 	f->error = (f->error & 0x16) | there;
+}
+
+/* The frame stands at the call that was answered: the answer is lost, and the call is not made again. */
+static void deliver_kept(struct proc_vcpu *c, struct dune_frame *f)
+{
+	const struct seccomp_data *call = &c->kept_call;
+	const uint64_t arg[6] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9 };
+
+	c->kept = false;
+	if (f->rip != call->instruction_pointer - 2 || (uint32_t)f->rax != (uint32_t)call->nr)
+		return;
+	for (int i = 0; i < 6; i++)
+		if (arg[i] != call->args[i])
+			return;
+	f->rip = call->instruction_pointer;
+	f->rax = (uint64_t)c->kept_value;
 }
 
 static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_t context, struct dune_frame *f)
@@ -205,9 +225,8 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_
 	realise_made(c);
 	c->tells_all = true;
 	if (by_user || sig == STUB_KICK) {
-		if (c->kept && frame.rip == c->kept_call.instruction_pointer && frame.rax == (uint64_t)-EINTR)
-			frame.rax = (uint64_t)c->kept_value;
-		c->kept = false;
+		if (c->kept)
+			deliver_kept(c, &frame);
 		*f = frame;
 		f->vector = 0;
 		return ENTERED_AGAIN;
@@ -312,7 +331,7 @@ static bool same_call(const struct seccomp_data *a, const struct seccomp_data *b
 	       !memcmp(a->args, b->args, sizeof(a->args));
 }
 
-static int recall(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f);
+static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, struct dune_frame *f);
 
 /* An instruction that is no system call of this machine's, where it enters the kernel all the same. */
 static int on_odd_call(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
@@ -321,7 +340,7 @@ static int on_odd_call(struct proc_vcpu *c, struct dune_space *s, struct dune_fr
 	int err;
 
 	c->state = STUB_AT_CALL;
-	err = recall(c, s, f);
+	err = recall(c, s, -ENOSYS, f);
 	if (err)
 		return ENTERED_LOST;
 	f->vector = VECTOR_GP;
@@ -342,6 +361,8 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 	uint64_t off = c->held.instruction_pointer - stub_base(c->c.vm);
 	bool ours = c->held.arch == AUDIT_ARCH_X86_64;
 
+	if (off != stub_header()->report_ip)
+		c->unheard = false;
 	if (ours && off < STUB_SIZE) {
 		if (off == stub_header()->report_ip && c->held.nr == REPORT_NR)
 			return on_report(c, s, f);
@@ -393,21 +414,29 @@ static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
 }
 
 /*
- * A stub that is held at a call comes to REPORT instead of getting an answer: *f gets all registers, rax as it is for who
- * was interrupted.  -EIO: it is dead.
+ * A stub that is held at a call comes to REPORT, with the call answered and nothing else done: *f gets all registers.
+ * -EIO: it is dead.
  */
-static int recall(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
+static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, struct dune_frame *f)
 {
+	int r;
+
+	/* First the signal: behind the answer its handler runs before any instruction of the compartment's. */
 	if (!stub_signal(c, STUB_KICK))
 		return -EIO;
-	for (;;) {
+	c->kept = true;
+	c->kept_call = c->held;
+	c->kept_value = value;
+	stub_answer(c, value);
+	do {
 		if (await(c, s, KICK_MS))
 			return -EIO;
-		/* It may ask again: it was stopped and goes on, and the signal is on its way. */
+		/* It may ask again before the signal is there. */
 		if (c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip || c->held.nr != REPORT_NR)
 			continue;
-		return on_report(c, s, f) == ENTERED_LOST ? -EIO : 0;
-	}
+		r = on_report(c, s, f);
+		return r == ENTERED_LOST ? -EIO : 0;
+	} while (stub_answer(c, value) || true);
 }
 
 int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
@@ -417,12 +446,11 @@ int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_fra
 
 	if (c->state != STUB_AT_CALL || !goes_on(c, f))
 		return 0;
-	if (recall(c, s, &all)) {
+	if (recall(c, s, (int64_t)f->rax, &all)) {
 		stub_kill(c);
 		vcpu->lost = true;
 		return -EIO;
 	}
-	all.rax = f->rax;
 	all.vector = f->vector;
 	all.error = f->error;
 	*f = all;
@@ -438,9 +466,11 @@ int enter_settle(struct proc_vcpu *c, struct dune_space *s)
 	if (c->state == STUB_AT_CALL) {
 		struct dune_frame given = c->given;
 
-		if (recall(c, s, &f))
+		/* How it goes on is told later: with the answer, or with another beginning. */
+		if (recall(c, s, (int64_t)given.rax, &f))
 			return -EIO;
-		f.rax = given.rax;
+		c->resting = f;
+		c->rests = true;
 	}
 	while (c->stale.n || c->ordered_ranges.n) {
 		if (c->state != STUB_AT_REPORT || order(c, &f, true))
@@ -463,8 +493,8 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 {
 	int err = 0;
 
-	if (c->space == proc_space_of(s) && c->state != STUB_NONE)
-		return 0;
+	if (c->space == proc_space_of(s))
+		return c->state == STUB_NONE ? -EIO : 0;
 	pthread_mutex_lock(&s->vm->making);
 	if (c->space || c->state == STUB_NONE) {
 		stub_kill(c);
@@ -508,13 +538,17 @@ static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f
 			c->kept_refused = !stub_answer(c, c->kept_value);
 			return GO_ON;
 		}
-		if (recall(c, s, &all))
+		if (recall(c, s, (int64_t)f->rax, &all))
 			return ENTERED_LOST;
-		if (on) {
-			all.rax = f->rax;
+		if (on)
 			*f = all;
-		}
+	} else if (c->rests && goes_on(c, f)) {
+		uint64_t rax = f->rax;
+
+		*f = c->resting;
+		f->rax = rax;
 	}
+	c->rests = false;
 	if (c->state != STUB_AT_REPORT)
 		return ENTERED_LOST;
 	err = order(c, f, false);

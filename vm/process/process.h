@@ -96,6 +96,7 @@ struct proc_vcpu {
 	char *signals;
 
 	enum stub_state state;
+	bool killable;		/* no signal but SIGKILL takes back a notification that the host has received */
 	bool settled;		/* it has given up what it shared with the zygote */
 	uint64_t fs, gs;	/* bases, as the last REPORT told them */
 	bool initial_vectors;	/* those in the request page are a new process's */
@@ -103,8 +104,14 @@ struct proc_vcpu {
 	struct seccomp_data held;
 	struct dune_frame given; /* as the last exit told it; registers that a call does not tell are zero */
 	bool tells_all;		 /* that has every register */
+	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
+	struct dune_frame resting; /* all registers */
+	bool unheard;		 /* no other notification came since REPORT was answered */
 
-	/* A call that was answered, and whose answer may not have arrived: asked again it is not performed again. */
+	/*
+	 * A call that was answered, and whose answer a signal may have taken away on kernels that are not `killable`: asked
+	 * again it is not performed again.
+	 */
 	bool kept, kept_refused;
 	struct seccomp_data kept_call;
 	int64_t kept_value;

@@ -143,7 +143,7 @@ static int copy_window(struct dune_vm *vm, size_t index, const struct slot *slot
 			struct iovec to = { arena_host(&vm->arena, dune_gpa(p->copies[index].v + off)), DUNE_PAGE_SIZE };
 			struct iovec from = { (void *)(slot->hva + off), DUNE_PAGE_SIZE };
 
-			(void)!process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+			(void)!process_vm_readv((pid_t)syscall(SYS_gettid), &to, 1, &from, 1, 0);
 		}
 	}
 	*out = p->copies[index];

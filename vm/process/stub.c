@@ -73,7 +73,8 @@ bool stub_signal(struct proc_vcpu *c, int sig)
 static int wait_for(struct proc_vcpu *c, int timeout_ms)
 {
 	struct pollfd p[2] = { { .fd = c->listener, .events = POLLIN }, { .fd = c->pidfd, .events = POLLIN } };
-	int n = poll(p, 2, timeout_ms);
+	const struct timespec t = { timeout_ms / 1000, timeout_ms % 1000 * 1000000L };
+	int n = ppoll(p, 2, timeout_ms < 0 ? NULL : &t, NULL);
 
 	if (n < 0)
 		return -errno;
@@ -227,6 +228,7 @@ int stub_spawn(struct proc_vcpu *c)
 		stub_kill(c);
 		return err;
 	}
+	c->killable = c->held.args[1] >> 32;
 	c->settled = c->initial_vectors = c->kept = false;
 	c->fs = c->gs = 0;
 	c->nedits = c->allowed = 0;
@@ -254,13 +256,14 @@ void stub_kill(struct proc_vcpu *c)
 {
 	struct zygote_request r = { .verb = ZYGOTE_FORGET, .n = c->number };
 	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
+	const struct timespec limit = { DEATH_MS / 1000, 0 };
 
 	if (c->state == STUB_NONE)
 		return;
 	c->cpu_before += cpu_now(c);
 	syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 	zygote_ask(proc_of(c->c.vm), &r, NULL);
-	while (poll(&p, 1, DEATH_MS) < 0 && errno == EINTR)
+	while (ppoll(&p, 1, &limit, NULL) < 0 && errno == EINTR)
 		;
 	close(c->listener);
 	close(c->pidfd);

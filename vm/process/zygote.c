@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/rseq.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -47,8 +48,14 @@ static void must(long ret)
 /* Exactly these descriptors, from 0. */
 static void arrange_descriptors(struct birth *b)
 {
+	struct rlimit files;
 	int high = FIRST_FREE;
 
+	/* One for each stub; what the program allows itself is another matter. */
+	if (!zcall(SYS_getrlimit, RLIMIT_NOFILE, (long)&files, 0, 0, 0, 0)) {
+		files.rlim_cur = files.rlim_max;
+		zcall(SYS_setrlimit, RLIMIT_NOFILE, (long)&files, 0, 0, 0, 0);
+	}
 	for (unsigned i = 0; i < b->nfds; i++)
 		high = b->fd[i] >= high ? b->fd[i] + 1 : high;
 	for (unsigned i = 0; i < b->nfds; i++)
@@ -146,10 +153,12 @@ static int64_t await_answer(struct proc_vm *p, int fds[2])
 int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2])
 {
 	size_t len = offsetof(struct zygote_request, map) + (r->verb == ZYGOTE_MAP ? r->n * sizeof(r->map[0]) : 0);
+	struct iovec iov = { (void *)r, len };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 	int64_t result = -EIO;
 
 	pthread_mutex_lock(&p->talk);
-	if (p->socket >= 0 && send(p->socket, r, len, MSG_NOSIGNAL) == (ssize_t)len)
+	if (p->socket >= 0 && sendmsg(p->socket, &h, MSG_NOSIGNAL) == (ssize_t)len)
 		result = await_answer(p, fds);
 	pthread_mutex_unlock(&p->talk);
 	return result;
@@ -158,8 +167,9 @@ int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2]
 static bool is_alive(struct proc_vm *p)
 {
 	struct pollfd fd = { .fd = p->zygote, .events = POLLIN };
+	const struct timespec now = { 0 };
 
-	return p->socket >= 0 && !poll(&fd, 1, 0);
+	return p->socket >= 0 && !ppoll(&fd, 1, &now, NULL);
 }
 
 void zygote_end(struct proc_vm *p)

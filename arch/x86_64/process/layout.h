@@ -44,7 +44,7 @@
 #define REQUEST_VECTORS_SIZE 0x3000
 
 /* What REPORT's first argument says; a positive one is a signal, and the second the address of its context. */
-#define REPORT_START	   0 /* the second is the descriptor of the listener */
+#define REPORT_START	   0 /* the second is the descriptor of the listener; and 1 << 32: the kernel waits killably */
 #define REPORT_END	   (-1) /* a function returned, the second is its value */
 #define REPORT_EDITED	   (-2)
 #define REPORT_FAILED	   (-3) /* an edit, the second is its result */

@@ -191,13 +191,24 @@ stub_start:
 	leaq filter(%rip), %rax
 	pushq %rax
 	pushq $1
-	movl $1, %edi		/* SECCOMP_SET_MODE_FILTER */
-	movl $8, %esi		/* SECCOMP_FILTER_FLAG_NEW_LISTENER */
+	xorl %r13d, %r13d
+	movl $0x28, %esi	/* SECCOMP_FILTER_FLAG_NEW_LISTENER, _WAIT_KILLABLE_RECV */
+2:	movl $1, %edi		/* SECCOMP_SET_MODE_FILTER */
 	movq %rsp, %rdx
 	movl $NR_SECCOMP, %eax
 	syscall
+	cmpq $-22, %rax		/* EINVAL: before Linux 5.19 */
+	jne 3f
+	cmpl $8, %esi
+	je 3f
+	movl $8, %esi
+	jmp 2b
+3:	cmpl $8, %esi
+	setne %r13b
+	shlq $32, %r13
 	movl %eax, (%r12)
-	movq %rax, %rsi
+	movl %eax, %esi
+	orq %r13, %rsi
 	movl $REPORT_START, %edi
 	jmp stub_report
 	.balign 8

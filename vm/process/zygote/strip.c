@@ -15,6 +15,7 @@
 #define SA_ONSTACK_	 0x08000000UL
 #define SA_RESTORER_	 0x04000000UL
 #define SA_NODEFER_	 0x40000000UL
+#define SA_RESTART_	 0x10000000UL
 #define RSEQ_SIGNATURE	 0x53053053
 #define RSEQ_UNREGISTER	 1
 #define USER_END	 0x7ffffffff000UL
@@ -56,7 +57,8 @@ static long set_signals(const struct zygote_boot *b)
 			continue;
 		if (is_caught(sig)) {
 			sa.handler = stub_handler;
-			sa.flags = SA_SIGINFO_ | SA_ONSTACK_ | SA_NODEFER_ | SA_RESTORER_;
+			/* A call that the host has not heard of yet is made again. */
+			sa.flags = SA_SIGINFO_ | SA_ONSTACK_ | SA_NODEFER_ | SA_RESTORER_ | SA_RESTART_;
 			sa.restorer = stub_handler; /* nobody returns there */
 		}
 		err = zcall(__NR_rt_sigaction, sig, (long)&sa, 0, 8, 0, 0);
