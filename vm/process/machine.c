@@ -20,6 +20,9 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -108,7 +111,8 @@ static int proc_block(struct dune_vm *vm, uint64_t gpa, enum page_kind kind)
 
 	switch (kind) {
 	case PAGE_IMAGE:
-		got = mremap(p->image_view + gpa, PT_HUGE, PT_HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+		/* The view stays whole: nothing of the program's may come to lie in a hole of it. */
+		got = mremap(p->image_view + gpa, PT_HUGE, PT_HUGE, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, at);
 		break;
 	case PAGE_HOST:
 		got = mmap(at, PT_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
