@@ -26,16 +26,11 @@
 
 #include "checkpoint/image.h"
 #include "sthread/cancel.h"
+#include "sthread/inside/inside.h"
 #include "sthread/policy/policy.h"
+#include "sthread/process.h"
 #include "sthread/syscall/syscall.h"
 
-#define STACK_SIZE	     (1UL << 20)
-#define STACK_GUARD	     (64UL << 10)
-#define STACK_TOP_RESERVED   64 /* above the first frame: the bytes of AT_RANDOM */
-#define MESSAGE_SIZE	     (144UL << 10) /* of a gate: both ways, and what is passed */
-#define PRIVATE_AREA	     (64UL << 30)
-#define DEFAULT_MEMORY	     (4UL << 30)
-#define DEFAULT_POOL	     64
 /*
  * What a run needs is there already in the next: pages that it made private stay mapped, of the
  * stack, of mmap's area and of a gate's message at most so many next to their ends, without a hole, so that a later run
@@ -52,9 +47,6 @@
  */
 #define KEEP_SPACE	     (KEEP_PAGES + 96)
 #define KEEP_TAG_TABLES	     4096
-#define HOT_PAGES	     8
-
-#define ALIGN_HUGE(x)	     (((x) + (2UL << 20) - 1) & ~((2UL << 20) - 1))
 
 enum stop_reason { STOP_NONE, STOP_KILLED, STOP_WALL, STOP_CPU };
 
@@ -163,62 +155,6 @@ struct sthread {
 	uint64_t spent[POLICY_LIMITS];
 	struct sthread_result result;
 };
-
-struct process {
-	pthread_mutex_t lock;
-	pthread_cond_t quiet; /* live fell, or a worker ended */
-	pthread_rwlock_t making; /* read: KVM descriptors are being made; write: a fork is under way */
-	bool ready;
-	bool ending;
-	unsigned generation; /* counts inits and forks: a thread's cached lane is of one */
-	unsigned forks;	     /* how many forks away from the first process */
-	int signal;
-	struct sigaction signal_before; /* what the program had for it */
-	pid_t main_tid;
-	unsigned pool;
-	char *reserved;
-	size_t reserved_len;
-	uint64_t area_start, area_end, message_low, stack_low, stack_top;
-	size_t tag_area; /* the first bytes of it */
-	uint64_t brk; /* what brk() answers inside */
-	struct dune_vm *vm;
-	struct ckpt *ckpt;
-	bool cloned;
-
-	struct lane *lanes, *idle_lanes;
-	struct worker *idle_workers;
-	unsigned nidle_lanes, nidle_workers, nworkers;
-	bool dead; /* dead_worker ended last, and is to be joined */
-	pthread_t dead_worker;
-	bool wall;		 /* the kernel has what the second wall needs */
-	atomic_uint unfiltered;	 /* workers in front of which it could not be raised */
-	uint64_t hot[HOT_PAGES]; /* image pages that earlier runs wrote */
-	unsigned nhot;
-
-	atomic_uint live;
-	atomic_uint next_pid;
-	_Atomic uint64_t next_id;
-	_Atomic uint64_t gate_calls, gate_faults, gate_denied;
-	_Atomic uint64_t created, calls, recycled, cold, syscalls;
-	_Atomic uint64_t faulted, killed, denied, limited;
-};
-
-extern struct process process;
-
-/* process/init.c */
-int process_enter(void *(*fn)(void *)); /* one more live run, of a function of the image.  -EINVAL */
-bool process_enter_locked(void);	/* the same, of nothing in particular; process.lock held */
-void process_leave(void);
-
-static inline int process_enter_any(void) /* the same, without the lock */
-{
-	bool entered;
-
-	pthread_mutex_lock(&process.lock);
-	entered = process_enter_locked();
-	pthread_mutex_unlock(&process.lock);
-	return entered ? 0 : -EINVAL;
-}
 
 /* process/fork.c */
 int forks_watch(void); /* once per process, when it is loaded, or in sthread_init().  -ENOMEM */
@@ -340,14 +276,6 @@ void workers_bury(void);     /* all have ended; process.lock held */
 static inline struct lane *lane_of(struct sys_ctx *ctx)
 {
 	return (struct lane *)((char *)ctx - offsetof(struct lane, ctx));
-}
-
-/* inside/inside.c: true in the image only */
-extern volatile bool sthread_inside_flag;
-
-static inline bool is_inside(void)
-{
-	return sthread_inside_flag;
 }
 
 #endif

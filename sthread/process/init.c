@@ -19,48 +19,10 @@
 #include "sthread/tag/tag.h"
 
 #define SPARE_DESCRIPTORS 12
+#define PRIVATE_AREA	  (64UL << 30)
+#define MEMORY_BEYOND	  (4UL << 30) /* guest memory beside the image, if the configuration says nothing */
+#define DEFAULT_POOL	  64
 #define PF_EXITING	  0x4u /* of the kernel, in /proc/PID/stat */
-
-struct process process = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.quiet = PTHREAD_COND_INITIALIZER,
-	.making = PTHREAD_RWLOCK_INITIALIZER,
-};
-
-/* ---- in and out of the library ---- */
-
-bool process_enter_locked(void)
-{
-	if (!process.ready || process.ending)
-		return false;
-	atomic_fetch_add(&process.live, 1);
-	return true;
-}
-
-int process_enter(void *(*fn)(void *))
-{
-	struct dune_leaf leaf;
-	int err = process_enter_any();
-
-	if (err)
-		return err;
-	if (dune_vm_lookup(ckpt_space(process.ckpt), dune_gva((uint64_t)fn), &leaf) ||
-	    !(leaf.prot & DUNE_EXEC)) {
-		process_leave();
-		return -EINVAL;
-	}
-	return 0;
-}
-
-void process_leave(void)
-{
-	pthread_mutex_lock(&process.lock);
-	atomic_fetch_sub(&process.live, 1);
-	pthread_cond_broadcast(&process.quiet);
-	pthread_mutex_unlock(&process.lock);
-}
-
-/* ---- init ---- */
 
 /* A thread that was joined is listed until the kernel has buried it: it will not run again. */
 static bool is_exiting(int tasks, const char *tid)
@@ -207,7 +169,7 @@ static int size_memory(const struct sthread_config *cfg, uint64_t *out)
 
 	if (err)
 		return err;
-	*out = ALIGN_HUGE(cfg->memory ? cfg->memory : image + DEFAULT_MEMORY);
+	*out = ALIGN_HUGE(cfg->memory ? cfg->memory : image + MEMORY_BEYOND);
 	return *out < image + (16UL << 20) ? -ENOMEM : 0;
 }
 
@@ -254,7 +216,7 @@ static int do_init(const struct sthread_config *cfg)
 		goto fail;
 	process.generation++;
 	process.cloned = false;
-	process.nhot = 0;
+	process.nprefault = 0;
 	process.wall = wall_possible();
 	process.unfiltered = 0;
 	process.created = process.calls = process.recycled = process.cold = process.syscalls = 0;

@@ -58,8 +58,8 @@ static int furnish(struct lane *l)
 {
 	const struct ckpt_seed *seeds = ckpt_seeds(process.ckpt);
 	struct dune_leaf leaf;
-	uint64_t hot[HOT_PAGES];
-	unsigned nhot;
+	uint64_t prefault[PREFAULT_PAGES];
+	unsigned n;
 	int err;
 
 	/* The pages of the seeds are the first private ones, which a reset keeps. */
@@ -76,11 +76,11 @@ static int furnish(struct lane *l)
 	}
 	/* Each of these would cost a trap in the first run. */
 	pthread_mutex_lock(&process.lock);
-	nhot = process.nhot;
-	memcpy(hot, process.hot, sizeof(hot));
+	n = process.nprefault;
+	memcpy(prefault, process.prefault, sizeof(prefault));
 	pthread_mutex_unlock(&process.lock);
-	for (unsigned i = 0; i < nhot && !err; i++)
-		err = dune_vm_make_private(l->space, dune_gva(hot[i]));
+	for (unsigned i = 0; i < n && !err; i++)
+		err = dune_vm_make_private(l->space, dune_gva(prefault[i]));
 	return err;
 }
 

@@ -146,22 +146,22 @@ static void count(const struct sthread_result *r)
 }
 
 /* Image pages that a run wrote are likely to be written by the next, in any lane. */
-static void note_hot(struct lane *l)
+static void note_prefault(struct lane *l)
 {
 	const struct dune_private *list;
 	size_t n = dune_space_private(l->space, &list);
 
 	pthread_mutex_lock(&process.lock);
-	for (size_t i = 0; i < n && process.nhot < HOT_PAGES; i++) {
+	for (size_t i = 0; i < n && process.nprefault < PREFAULT_PAGES; i++) {
 		uint64_t at = list[i].at.v;
 		bool known = at >= process.area_start && at < process.stack_top;
 
-		for (unsigned k = 0; k < process.nhot; k++)
-			known |= process.hot[k] == at;
+		for (unsigned k = 0; k < process.nprefault; k++)
+			known |= process.prefault[k] == at;
 		for (int k = 0; k < CKPT_SEEDS; k++)
 			known |= (ckpt_seeds(process.ckpt)[k].at & ~(DUNE_PAGE_SIZE - 1)) == at;
 		if (!known)
-			process.hot[process.nhot++] = at;
+			process.prefault[process.nprefault++] = at;
 	}
 	pthread_mutex_unlock(&process.lock);
 }
@@ -308,7 +308,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 	atomic_fetch_add(&process.syscalls, l->ctx.calls);
 	count(&r);
 	if (!l->used && r.end == STHREAD_RETURNED)
-		note_hot(l);
+		note_prefault(l);
 	l->used = true;
 	l->lost |= r.end == STHREAD_LOST;
 	*result = r;
