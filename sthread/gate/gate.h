@@ -24,9 +24,9 @@
 #include <stdint.h>
 #include <sthread.h>
 
+#include "sthread/policy/refs.h"
+
 struct lane;
-struct policy;
-struct gate_waiter;
 
 /*
  * One sequence of calls within calls.  It waits for one gate at most.  Its first caller may be a compartment that was
@@ -35,37 +35,6 @@ struct gate_waiter;
 struct gate_chain {
 	struct sthread_gate *waits;
 	const struct gate_chain *above; /* that other, or NULL */
-};
-
-struct sthread_gate {
-	atomic_uint refs;
-	uint64_t handle; /* its name inside: its address; of one that was made there, a number */
-	char name[STHREAD_GATE_NAME];
-	sthread_gate_fn *fn;
-	void *trusted;
-	const struct policy *policy; /* NULL: native, or gate_let_go() */
-	enum sthread_gate_kind kind;
-	bool native;
-	uint64_t after; /* a handle; 0: any time */
-	struct sthread_gate *after_held; /* nobody else gets that handle; NULL: no rule, or gate_let_go() */
-	unsigned max_calls;
-	unsigned generation; /* process.generation when it was made */
-	struct lane *root;   /* made inside: the lane.root of its maker; NULL: the master made it */
-	unsigned depth;	     /* of its calls */
-	/* The holder's: CPU time and calls of gates lent to it, and left; POLICY_NO_LIMIT: not lent. */
-	uint64_t cpu, calls;
-	uint64_t over; /* CPU time used beyond what was lent */
-
-	/* Under the lock: */
-	bool gone;
-	bool failed; /* `last` is the record of a call */
-	struct sthread_result last;
-	struct gate_chain *holder; /* RECYCLED, or made inside: who runs it */
-	struct lane *runs;	   /* made inside: where that call is */
-	struct gate_waiter *queue; /* first come, first served */
-	struct lane *lane;	   /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
-
-	struct sthread_gate *unheld; /* nobody's any more: the next that is to be freed */
 };
 
 struct gate_call {
@@ -86,18 +55,6 @@ struct gate_call {
 	int given[STHREAD_GATE_GIVES]; /* numbers in the caller's table */
 	const struct policy *before;   /* the caller's, held, if it was given a tag; else NULL */
 };
-
-/* policy/refs.c */
-struct sthread_gate *gate_get(struct sthread_gate *g);
-void gate_put(struct sthread_gate *g); /* NULL is fine */
-/*
- * It is gone, nothing runs it, and nothing will: its policy and its rule go.  Who still has a reference has a name, and
- * not, by way of the policy, whatever was made before.
- */
-void gate_let_go(struct sthread_gate *g);
-/* A reference less, where one thing leads to another; what is nobody's any more is listed, for gates_free(). */
-void gate_drop(struct sthread_gate *g, struct sthread_gate **unheld);
-void gates_free(struct sthread_gate *unheld);
 
 /* gate.c */
 int gate_check(const struct sthread_gate_config *cfg); /* -EINVAL, -ENOTSUP */

@@ -13,10 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sthread/gate/gate.h"
+#include "sthread/inside/hostcall.h"
 #include "sthread/policy/kinds.h"
 #include "sthread/policy/policy.h"
-#include "sthread/syscall/syscall.h"
+#include "sthread/policy/refs.h"
+#include "sthread/policy/syscalls.h"
 
 #ifndef F_DUPFD_QUERY
 #define F_DUPFD_QUERY (1024 + 3) /* Linux 6.10 */

@@ -25,11 +25,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sthread/gate/gate.h"
+#include "sthread/inside/hostcall.h"
 #include "sthread/policy/kinds.h"
+#include "sthread/policy/memory.h"
 #include "sthread/policy/policy.h"
-#include "sthread/syscall/syscall.h"
-#include "sthread/tag/tag.h"
+#include "sthread/policy/refs.h"
+#include "sthread/policy/syscalls.h"
 #include "sthread/text.h"
 
 /* ---- descriptors ------------------------------------------------------------------------------------------ */

@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/gate/gate.h"
-#include "sthread/syscall/syscall.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/policy/refs.h"
+#include "sthread/policy/syscalls.h"
 
 #define DEFAULT_MEMORY (64ULL << 20)
 #define DEFAULT_FDS    64

@@ -8,8 +8,8 @@
  */
 #include <stdlib.h>
 
-#include "sthread/gate/gate.h"
 #include "sthread/policy/policy.h"
+#include "sthread/policy/refs.h"
 
 struct sthread_gate *gate_get(struct sthread_gate *g)
 {

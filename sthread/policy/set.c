@@ -6,8 +6,9 @@
 #include <errno.h>
 
 #include "sthread/cancel.h"
+#include "sthread/inside/hostcall.h"
 #include "sthread/policy/policy.h"
-#include "sthread/syscall/syscall.h"
+#include "sthread/policy/syscalls.h"
 
 /* What is opened beneath a directory is no socket. */
 #define DIR_RIGHTS                                                                                \

@@ -320,20 +320,6 @@ static int decode_arg(struct sys_call *c, const struct sys_arg *a, unsigned i)
 	return -ENOSYS; /* a kind that this decoder does not know */
 }
 
-bool sys_is_int(const struct sys_arg *a)
-{
-	switch (a->kind) {
-	case ARG_VALUE:
-	case ARG_FLAGS:
-	case ARG_INT:
-	case ARG_FD:
-	case ARG_DIRFD:
-		return true;
-	default:
-		return false;
-	}
-}
-
 int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_t arg[6],
 	       struct sys_call *c)
 {

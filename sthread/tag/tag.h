@@ -38,21 +38,6 @@
 #define TAG_AREA_LEAST (1UL << 30)
 #define TAG_CHUNK      (256UL << 20) /* a slot's */
 #define TAG_HUGE       (2UL << 20)
-#define TAG_NAME       32
-
-struct tag_heap;
-
-struct sthread_tag {
-	uint64_t start, len;
-	atomic_uint refs;	/* the area's one, policies */
-	unsigned users;		/* calls under way; tags.lock */
-	bool gone;		/* tags.lock */
-	bool plain;		/* of sthread_map(), or data of an object: no blocks */
-	dune_gpa_t window;	/* of data of an object: its slot; else 0 */
-	pthread_mutex_t making; /* the heap is made by whoever needs it first */
-	_Atomic(struct tag_heap *) heap;
-	char name[TAG_NAME];
-};
 
 /* ---- area.c ---- */
 
