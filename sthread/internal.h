@@ -29,7 +29,9 @@
 #include "sthread/inside/inside.h"
 #include "sthread/policy/policy.h"
 #include "sthread/process.h"
+#include "sthread/report/record.h"
 #include "sthread/syscall/syscall.h"
+#include "sthread/tag/tag.h"
 
 /*
  * What a run needs is there already in the next: pages that it made private stay mapped, of the
@@ -56,12 +58,6 @@ struct tally {
 	bool succeeded;
 };
 
-/* What a lane maps of tagged memory. */
-struct mapped {
-	uint64_t start, len;
-	unsigned rights;
-};
-
 struct lane {
 	struct dune_vcpu *vcpu;
 	struct dune_space *space;
@@ -71,10 +67,7 @@ struct lane {
 	bool used;		/* has run before */
 	bool dirty;		/* a run began, and was not cleaned up */
 	bool lost;		/* its vCPU failed */
-	struct mapped *mapped; /* by address */
-	size_t nmapped, mapped_cap;
-	size_t tag_tables;   /* page tables that they alone need */
-	uint64_t mem_serial; /* of the grants that they are */
+	struct tag_view tags;
 	unsigned random_left;
 	unsigned char random[256]; /* the kernel never gives less of so few */
 
@@ -234,10 +227,6 @@ bool lane_revoke(struct lane *l);
 void lane_nap(struct timespec *nap);
 #define FIRST_NAP { .tv_nsec = 20000 }
 
-/* report/record.c */
-void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
-void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r);
-
 /* run/deadline.c: limits of time, in nanoseconds from now; POLICY_NO_LIMIT: none */
 int watch_start(void); /* its thread, which a worker behind the wall cannot make.  -EAGAIN */
 int watch_add(struct lane *l, uint64_t wall, uint64_t cpu); /* -EAGAIN: no thread */
@@ -271,6 +260,12 @@ int helpers_start(const struct policy *value, const struct lane *creator);
 void workers_end_idle(void); /* process.lock held */
 struct lane *worker_lay_off(void); /* one at rest ends, without its lane; NULL: none rests */
 void workers_bury(void);     /* all have ended; process.lock held */
+
+/* Its vCPU failed, or what it maps cannot be told: it is of no more use. */
+static inline bool lane_is_lost(const struct lane *l)
+{
+	return l->lost || l->tags.lost;
+}
 
 /* The lane of a run's system calls. */
 static inline struct lane *lane_of(struct sys_ctx *ctx)

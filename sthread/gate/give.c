@@ -90,7 +90,7 @@ static int map_more(struct gate_call *c, const struct policy *wider)
 	struct lane *l = c->caller;
 	int err;
 
-	while ((err = tag_map_more(l, wider)) == -ENOMEM && !l->lost && lanes_shrink())
+	while ((err = tag_map_more(&l->tags, wider)) == -ENOMEM && !lane_is_lost(l) && lanes_shrink())
 		;
 	if (err != -EDQUOT)
 		return err;
@@ -100,7 +100,7 @@ static int map_more(struct gate_call *c, const struct policy *wider)
 		l->ctx.mem.nomem = false; /* the gate is told; what it answers is tried then */
 		return -ENOMEM;
 	}
-	err = tag_map_more(l, wider);
+	err = tag_map_more(&l->tags, wider);
 	return err == -EDQUOT ? -ENOMEM : err;
 }
 
@@ -194,7 +194,7 @@ void gate_given(struct gate_call *c, bool stays)
 		return;
 	}
 	/* Less than is mapped takes no table. */
-	if (tag_map_more(l, c->before))
+	if (tag_map_more(&l->tags, c->before))
 		assert(!"what was mapped for a call can be unmapped");
 	lane_let_go(l);
 	adopt(l, c->before);

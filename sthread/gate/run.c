@@ -276,7 +276,7 @@ static ssize_t run(struct gate_call *c, struct lane **kept)
 		c->failed = true;
 		keep_record(g, &r);
 	}
-	if (proper && g->kind == STHREAD_GATE_RECYCLED && !l->lost) {
+	if (proper && g->kind == STHREAD_GATE_RECYCLED && !lane_is_lost(l)) {
 		*kept = l;
 		return n;
 	}

@@ -117,7 +117,7 @@ static void lane_free(struct lane *l)
 	/* First, since the space takes its time: who needs a vCPU meanwhile need not make one. */
 	dune_vcpu_destroy(l->vcpu);
 	dune_vm_free(l->space);
-	tag_map_fini(l);
+	tag_map_fini(&l->tags);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
 }
@@ -140,6 +140,7 @@ static int lane_new(struct lane **out)
 	}
 	if ((err = dune_vm_clone(ckpt_space(process.ckpt), &l->space)) || (err = furnish(l)))
 		goto fail;
+	l->tags.space = l->space;
 	l->ctx.mem.vm = process.vm;
 	l->ctx.mem.space = l->space;
 	l->ctx.area_start = process.area_start;

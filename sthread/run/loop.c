@@ -56,7 +56,7 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	unsigned n;
 	int err;
 
-	while ((err = tag_map(l, policy)) == -ENOMEM && !l->lost && lanes_shrink())
+	while ((err = tag_map(&l->tags, policy)) == -ENOMEM && !lane_is_lost(l) && lanes_shrink())
 		;
 	if (err)
 		return err;
@@ -104,7 +104,7 @@ static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
 		r->limit = l->ctx.limit;
 		return true;
 	case DUNE_EXIT_FAULT:
-		result_fault(l, f, r);
+		result_fault(f, r);
 		return true;
 	case DUNE_EXIT_KICKED:
 		sys_attend(&l->ctx);
@@ -303,7 +303,7 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 		memcpy(st->spent, spent, sizeof(spent));
 	finished(l, st);
 	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST)
-		result_backtrace(l, &f, &r);
+		result_backtrace(&l->ctx.mem, &f, &r);
 	memcpy(r.message, l->ctx.message, sizeof(r.message));
 	atomic_fetch_add(&process.syscalls, l->ctx.calls);
 	count(&r);
@@ -385,14 +385,14 @@ static int trim(struct lane *l, uint64_t low, uint64_t high, unsigned keep, bool
 
 bool lane_clean(struct lane *l)
 {
-	if (l->lost)
+	if (lane_is_lost(l))
 		return false;
 	dune_space_limit(l->space, 0);
 	if (trim(l, process.area_start, process.area_end, KEEP_AREA, false) ||
 	    trim(l, process.message_low, process.message_low + MESSAGE_SIZE, KEEP_MESSAGE, false) ||
 	    trim(l, process.stack_low, process.stack_top, KEEP_STACK, true) ||
-	    dune_space_reset(l->space, KEEP_PAGES) || l->tag_tables > KEEP_TAG_TABLES ||
-	    dune_space_pages(l->space) - l->tag_tables > KEEP_SPACE)
+	    dune_space_reset(l->space, KEEP_PAGES) || l->tags.tables > KEEP_TAG_TABLES ||
+	    dune_space_pages(l->space) - l->tags.tables > KEEP_SPACE)
 		return false;
 	l->dirty = false;
 	return true;

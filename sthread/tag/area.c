@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "sthread/internal.h"
+#include "sthread/process.h"
 
 static struct {
 	uint64_t base, len;	   /* 0, 0: not initialised */

@@ -10,7 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/cancel.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/syscall/syscall.h"
 #include "sthread/tag/tag.h"
 
 /* ---- with a tag that was entered, or is held by a run: an address or a negative errno ---- */

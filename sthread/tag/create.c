@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
 #include "sthread/tag/tag.h"
 
 /*

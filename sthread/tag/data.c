@@ -19,7 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
 static struct sthread_tag **segments; /* tags.lock */

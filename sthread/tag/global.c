@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
 static struct sthread_tagged *sections; /* of the loaded objects; tags.lock */

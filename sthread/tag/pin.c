@@ -2,7 +2,8 @@
 /* pin.c - memory in policies: granting it, and holding it while a compartment runs.  World: host. */
 #include <errno.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
 #include "sthread/tag/tag.h"
 
 /* ---- runs ---- */

@@ -113,17 +113,33 @@ static inline bool tag_rights_ok(uint64_t rights)
 
 /* ---- map.c ---- */
 
-struct lane;
+/* What a space maps of tagged memory. */
+struct tag_range {
+	uint64_t start, len;
+	unsigned rights;
+};
+
+/* Zeroed: nothing, once the space is set. */
+struct tag_view {
+	struct dune_space *space;
+	struct tag_range *range; /* by address */
+	size_t n, cap;
+	size_t tables;	 /* page tables that they alone need */
+	uint64_t serial; /* of the list of grants that they are */
+	bool lost;	 /* a change failed half way, and so did taking it back: the space is of no more use */
+};
 
 /*
- * The lane's space maps what the policy grants, and of tags nothing else.  The policy is held.  -ENOMEM: it maps a part
- * of that, and may be tried again, or maps what cannot be told, and is lost.
+ * The space maps what the policy grants, and of tags nothing else.  The policy is pinned.  -ENOMEM: it maps a part of
+ * that, and may be tried again, unless it is lost.
  */
-int tag_map(struct lane *l, const struct policy *p);
-/* The same for a lane whose run goes on, with a policy of one grant more, or less, or other rights in one.  All or
- * nothing: -ENOMEM, -EDQUOT, for what is more only; where nothing was not to be had either, the lane is lost. */
-int tag_map_more(struct lane *l, const struct policy *p);
-void tag_map_fini(struct lane *l);
+int tag_map(struct tag_view *v, const struct policy *p);
+/*
+ * The same in the midst of a run, with a policy that has one grant more, or less, or other rights in one.  All or nothing,
+ * or it is lost.  -ENOMEM, -EDQUOT: only for what is more.
+ */
+int tag_map_more(struct tag_view *v, const struct policy *p);
+void tag_map_fini(struct tag_view *v);
 
 /* ---- calls.c ---- */
 

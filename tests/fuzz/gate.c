@@ -116,8 +116,10 @@ int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 	FAIL("%lx %lx %p", at, len, (void *)out);
 }
 
-int tag_map_more(struct lane *l, const struct policy *p)
+int tag_map_more(struct tag_view *v, const struct policy *p)
 {
+	const struct lane *l = (const struct lane *)((char *)v - offsetof(struct lane, tags));
+
 	return lacking & NO_TABLES && !grants_subset(&p->mem, &l->ctx.policy->mem) ? -ENOMEM : 0;
 }
 
