@@ -4,8 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sthread/cancel.h"
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
+#include "sthread/run/worker.h"
 
 int gate_check(const struct sthread_gate_config *cfg)
 {
@@ -26,7 +30,7 @@ static int enter(const struct sthread_gate_config *cfg)
 }
 
 static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,
-		 const struct policy *value, struct lane *maker)
+		 const struct policy *value, struct lane *creator)
 {
 	atomic_init(&g->refs, 1);
 	g->handle = (uintptr_t)g;
@@ -43,15 +47,16 @@ static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,
 	}
 	g->max_calls = cfg->max_calls;
 	g->generation = process.generation;
-	g->cpu = g->calls = POLICY_NO_LIMIT;
-	if (maker) {
-		g->root = maker->root;
-		g->depth = maker->depth + 1;
+	for (unsigned k = 0; k < POLICY_LIMITS; k++)
+		g->budget.limit[k] = POLICY_NO_LIMIT;
+	if (creator) {
+		g->root = creator->nest.root;
+		g->depth = creator->nest.depth + 1;
 	}
 }
 
 int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
-	      const struct policy *value, struct lane *maker)
+	      const struct policy *value, struct lane *creator)
 {
 	struct sthread_gate *g = NULL;
 	int err = enter(cfg);
@@ -60,11 +65,11 @@ int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
 		policy_put(value);
 		return err;
 	}
-	err = helpers_start(value, maker);
+	err = helpers_start(value, creator);
 	if (!err && !(g = calloc(1, sizeof(*g))))
 		err = -ENOMEM;
 	if (!err) {
-		fill(g, cfg, value, maker);
+		fill(g, cfg, value, creator);
 		*out = g;
 	} else {
 		policy_put(value);

@@ -10,7 +10,8 @@
 #include <errno.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
 #include "sthread/tag/tag.h"
 
 /* ---- descriptors ---- */
@@ -42,7 +43,7 @@ long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
 	struct fd_object *obj;
 	int err;
 
-	if (!l->serves || !l->serves->caller || !fd_rights_ok(rights))
+	if (!l->gates.serving || !l->gates.serving->caller || !fd_rights_ok(rights))
 		return -EINVAL;
 	e = fdtab_find(&l->ctx.fds, fd);
 	if (!e)
@@ -54,7 +55,7 @@ long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
 		return -EINVAL;
 	/* An object of its own: closing the number leaves the epoll sets that it is in, and no other. */
 	err = fd_object_again(e->obj, &obj);
-	return err ? err : give_fd(l->serves, obj, (unsigned)rights, e->dir);
+	return err ? err : give_fd(l->gates.serving, obj, (unsigned)rights, e->dir);
 }
 
 int sthread_gate_give_fd(int fd, unsigned rights)
@@ -77,7 +78,7 @@ int sthread_gate_give_fd(int fd, unsigned rights)
 /* From now on the policy of its run is this one, which is held; the reference is taken over. */
 static void adopt(struct lane *l, const struct policy *p)
 {
-	l->holds = p;
+	l->pinned = p;
 	l->ctx.policy = p;
 }
 
@@ -94,7 +95,7 @@ static int map_more(struct gate_call *c, const struct policy *wider)
 		;
 	if (err != -EDQUOT)
 		return err;
-	if (lane_shed(l))
+	if (lane_trim(l))
 		return -ENOMEM;
 	if (c->out_cap && uaccess_prepare_out(&l->ctx.mem, dune_gva(c->out_at), c->out_cap)) {
 		l->ctx.mem.nomem = false; /* the gate is told; what it answers is tried then */
@@ -123,9 +124,9 @@ static int give_memory(struct gate_call *c, const struct grant *e)
 	if (err)
 		goto no_map;
 	if (c->before)
-		lane_let_go(l);
+		lane_unpin_policy(l);
 	else
-		c->before = l->holds;
+		c->before = l->pinned;
 	adopt(l, wider);
 	return 0;
 no_map:
@@ -146,7 +147,7 @@ long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights)
 	const struct grant *g;
 	struct grant e;
 
-	if (!l->serves || !l->serves->caller || !tag_rights_ok(rights))
+	if (!l->gates.serving || !l->gates.serving->caller || !tag_rights_ok(rights))
 		return -EINVAL;
 	/* Of memory that is no tag's nobody inside has a handle; and to take that away again can take tables. */
 	g = grants_handle(&l->ctx.policy->mem, tag);
@@ -154,7 +155,7 @@ long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights)
 		return -EPERM;
 	e = *g;
 	e.rights = with_read(rights);
-	return give_memory(l->serves, &e);
+	return give_memory(l->gates.serving, &e);
 }
 
 int sthread_gate_give_tag(struct sthread_tag *tag, unsigned rights)
@@ -196,6 +197,6 @@ void gate_given(struct gate_call *c, bool stays)
 	/* Less than is mapped takes no table. */
 	if (tag_map_more(&l->tags, c->before))
 		assert(!"what was mapped for a call can be unmapped");
-	lane_let_go(l);
+	lane_unpin_policy(l);
 	adopt(l, c->before);
 }

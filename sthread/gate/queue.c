@@ -14,7 +14,7 @@
 
 #include "sthread/futex.h"
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/syscall/syscall.h"
 
 struct gate_waiter {
 	struct gate_chain *chain;
@@ -84,7 +84,7 @@ static bool attend(const struct gate_call *c)
 {
 	bool other = false;
 
-	for (; c; c = c->up) {
+	for (; c; c = c->parent_call) {
 		if (c->caller)
 			sys_attend(&c->caller->ctx);
 		else

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* gate.c - how a gate's function is entered in its compartment.  World: ring 3. */
-#include "sthread/gate/gate.h"
+#include "sthread/inside/gate.h"
 
-/* The first C function of a gate's run; dune_reset_entry() calls it. */
 void *gate_inside(void *entry)
 {
 	const struct gate_entry *e = entry;

@@ -40,6 +40,22 @@ struct policy_address {
 	struct address address;
 };
 
+/* What its owner has of the limits, by enum sthread_limit. */
+struct budget {
+	uint64_t limit[POLICY_LIMITS]; /* POLICY_NO_LIMIT: none */
+	uint64_t lent[POLICY_LIMITS];  /* to compartments and gates that the owner made: not its own meanwhile */
+	uint64_t spent[POLICY_LIMITS]; /* for good: CPU time of what it made, calls of gates with its own */
+	uint64_t kept;		       /* bytes of its policies, which are its memory, too */
+};
+
+/* What there is left of a limit; POLICY_NO_LIMIT. */
+static inline uint64_t budget_left(const struct budget *b, enum sthread_limit k)
+{
+	if (b->limit[k] == POLICY_NO_LIMIT)
+		return POLICY_NO_LIMIT;
+	return b->spent[k] < b->limit[k] ? b->limit[k] - b->spent[k] : 0;
+}
+
 struct policy {
 	atomic_uint refs;
 	unsigned n, cap;                /* grants, sorted by number */

@@ -12,10 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "sthread/policy/policy.h"
+
 struct gate_chain;
 struct gate_waiter;
 struct lane;
-struct policy;
 
 struct sthread_gate {
 	atomic_uint refs;
@@ -30,11 +31,9 @@ struct sthread_gate {
 	struct sthread_gate *after_held; /* nobody else gets that handle; NULL: no rule, or gate_let_go() */
 	unsigned max_calls;
 	unsigned generation; /* process.generation when it was made */
-	struct lane *root;   /* made inside: the lane.root of its maker; NULL: the master made it */
+	struct lane *root;   /* made inside: the root of its creator; NULL: the master made it */
 	unsigned depth;	     /* of its calls */
-	/* The holder's: CPU time and calls of gates lent to it, and left; POLICY_NO_LIMIT: not lent. */
-	uint64_t cpu, calls;
-	uint64_t over; /* CPU time used beyond what was lent */
+	struct budget budget; /* made inside: CPU time and calls of gates lent to it; the holder's */
 
 	/* Under the lock: */
 	bool gone;

@@ -12,9 +12,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/cancel.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
+#include "sthread/process/fork.h"
 #include "sthread/report/unwind.h"
+#include "sthread/run/call.h"
+#include "sthread/run/helper.h"
+#include "sthread/run/lane.h"
+#include "sthread/run/worker.h"
 #include "sthread/seccomp/filter.h"
 #include "sthread/tag/tag.h"
 
@@ -267,7 +273,7 @@ void sthread_fini(void)
 		for (struct lane *l = process.lanes; l; l = l->next)
 			lane_stop(l, STOP_KILLED);
 		/*
-		 * Who runs needs the lock to leave; a signal may have come just before a blocking
+		 * A run needs the lock to leave; a signal may have come just before a blocking
 		 * call.
 		 */
 		clock_gettime(CLOCK_REALTIME, &soon);
@@ -279,9 +285,9 @@ void sthread_fini(void)
 	dune_vm_stop(process.vm);
 	/* Threads on their way out take the lock. */
 	pthread_mutex_unlock(&process.lock);
-	natives_end();
+	helper_pool_end();
 	pthread_mutex_lock(&process.lock);
-	workers_bury();
+	workers_reap();
 	watch_fini();
 	lanes_free_all();
 	undo_init();

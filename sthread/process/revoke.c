@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <time.h>
 
+#include "sthread/cancel.h"
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
 #include "sthread/nest/nest.h"
+#include "sthread/process.h"
 
 /* What the policy granted under this number; it may have any number inside by now. */
 static uint64_t file_of(const struct policy *p, int fd)
@@ -49,7 +51,7 @@ static bool try_take_back(struct sthread *st, uint64_t file, struct taking *t, i
 		over = true;
 	} else if (st->lane && t->step == NOT_BEGUN && !st->revoking) { /* or another's comes first */
 		st->revoking = file;
-		t->ngates = nest_bar(st->lane, file, t->gate);
+		t->ngates = nest_revoke_gates(st->lane, file, t->gate);
 		t->step = GATES;
 	} else if (st->lane && t->step != NOT_BEGUN) {
 		if (t->step == GATES)

@@ -2,7 +2,8 @@
 /* stats.c - the figures of the process.  World: host. */
 #include <errno.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
 int sthread_stats(struct sthread_stats *out)

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* handle.c - handles of concurrent compartments: join, detach, kill.  World: host. */
+#include "sthread/run/handle.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 #include "sthread/cancel.h"
 #include "sthread/futex.h"
-#include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
+#include "sthread/run/call.h"
+#include "sthread/run/lane.h"
 
 /* For a call that goes on looking at it while another thread's join lets go of it. */
 void handle_get(struct sthread *st)
@@ -79,7 +84,7 @@ int sthread_kill(struct sthread *st)
 		return -ESRCH;
 	cancel = cancel_hold();
 	handle_get(st);
-	/* The lock is held for one try: who kills and who revokes need not wait for each other. */
+	/* The lock is held for one try, so that a kill and a revocation do not wait for each other. */
 	for (bool again = true; again;) {
 		pthread_mutex_lock(&st->lock);
 		st->killed = true;

@@ -3,15 +3,22 @@
  * worker.c - concurrent compartments, on threads of the library; and sthread_call(), on the caller's.
  * World: host.
  */
+#include "sthread/run/worker.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sthread/cancel.h"
 #include "sthread/futex.h"
-#include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
+#include "sthread/run/handle.h"
+#include "sthread/run/helper.h"
+#include "sthread/run/lane.h"
 #include "sthread/seccomp/filter.h"
 #include "sthread/tag/tag.h"
 
@@ -85,7 +92,7 @@ static void leave(void)
 	pthread_mutex_unlock(&process.lock);
 }
 
-void workers_bury(void)
+void workers_reap(void)
 {
 	if (process.dead)
 		pthread_join(process.dead_worker, NULL);
@@ -231,7 +238,7 @@ static void make(void *arg)
 	w->err = worker_new(&w->worker);
 }
 
-/* A new one is not for a worker to make: see gate/native.c. */
+/* A new one is not for a worker to make: see run/helper.c. */
 static int worker_get(const struct lane *creator, struct worker **out)
 {
 	struct wanted w = { .err = 0 };
@@ -243,7 +250,7 @@ static int worker_get(const struct lane *creator, struct worker **out)
 		process.nidle_workers--;
 	}
 	pthread_mutex_unlock(&process.lock);
-	if (!w.worker && native_run(creator, make, &w))
+	if (!w.worker && helper_run(creator, make, &w))
 		return -EAGAIN;
 	if (!w.err)
 		*out = w.worker;
@@ -262,12 +269,12 @@ int helpers_start(const struct policy *value, const struct lane *creator)
 {
 	struct wanted w = { .err = 0 };
 
-	if (!(creator && creator->ctx.own_thread) && natives_start())
+	if (!(creator && creator->ctx.on_worker) && helper_pool_start())
 		return -EAGAIN;
 	if (!value || (value->limit[STHREAD_LIMIT_WALL_NS] == POLICY_NO_LIMIT &&
 		       value->limit[STHREAD_LIMIT_CPU_NS] == POLICY_NO_LIMIT))
 		return 0;
-	return native_run(creator, start_helpers, &w) ? -EAGAIN : w.err;
+	return helper_run(creator, start_helpers, &w) ? -EAGAIN : w.err;
 }
 
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,
@@ -296,10 +303,10 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	st->owned = true;
 	st->forks = process.forks;
 	if (creator) {
-		st->root = creator->root;
+		st->root = creator->nest.root;
 		st->creator = creator;
-		st->depth = creator->depth + 1;
-		st->above = creator->serves ? creator->serves : creator->above;
+		st->depth = creator->nest.depth + 1;
+		st->enclosing_call = creator->gates.serving ? creator->gates.serving : creator->gates.enclosing_call;
 	}
 	atomic_store(&st->refs, 2);
 	atomic_fetch_add(&process.created, 1);

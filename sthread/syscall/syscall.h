@@ -53,7 +53,7 @@ struct sys_ctx {
 	uint64_t stack_size;            /* what RLIMIT_STACK says */
 	int pid, tid;                   /* what getpid() and gettid() answer; unique per run */
 	int image_tid;                  /* the tid in the image: tgkill() to it is to itself */
-	bool own_thread;                /* a thread of the library: signals are blocked */
+	bool on_worker;                /* a thread of the library: signals are blocked */
 	/* The library's own calls: hostcall_serve(). */
 	long (*host_call)(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
 	const atomic_bool *stop;        /* true: a kill is pending, nothing blocks.  May be NULL */

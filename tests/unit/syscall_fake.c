@@ -435,7 +435,7 @@ static enum sys_outcome dispatch_behind(struct dune_frame *f)
 {
 	const struct sigaction sa = { .sa_sigaction = refused, .sa_flags = SA_SIGINFO };
 	struct behind b = { .frame = f };
-	bool own = fake_ctx.own_thread;
+	bool own = fake_ctx.on_worker;
 	sigset_t all, old, sys;
 	pthread_t thread;
 
@@ -444,12 +444,12 @@ static enum sys_outcome dispatch_behind(struct dune_frame *f)
 	sigemptyset(&sys);
 	sigaddset(&sys, SIGSYS);
 	sigdelset(&all, SIGSYS);
-	fake_ctx.own_thread = true;
+	fake_ctx.on_worker = true;
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	CHECK_EQ(pthread_create(&thread, NULL, behind_main, &b), 0);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	fake_ctx.own_thread = own;
+	fake_ctx.on_worker = own;
 	return b.outcome;
 }
 
