@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * call.c - a call of a gate: who may, what goes in, what comes out.  World: host; the public
- * calls also ring 3.
+ * call.c - a call of a gate: who may, what goes in, what comes out.  World: host.
  *
  * All checks come first, the message is copied in once, fn runs on the copy, and what it answers is
  * copied out once. What it may not is known from the caller's policy and lane, on this side.
@@ -13,8 +12,8 @@
 
 #include "sthread/cancel.h"
 #include "sthread/gate/gate.h"
-#include "sthread/inside/hostcall.h"
 #include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/process.h"
 #include "sthread/run/budget.h"
 
@@ -276,8 +275,7 @@ ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_l
 	ssize_t n;
 
 	if (is_inside())
-		return host_call(HOSTCALL_GATE_CALL, (uintptr_t)gate, (uintptr_t)in, in_len,
-				 (uintptr_t)out, out_cap);
+		return inside_gate_call(gate, in, in_len, out, out_cap);
 	if (!gate || (!in && in_len) || (!out && out_cap))
 		return -EINVAL;
 	err = process_enter_any();
@@ -294,32 +292,20 @@ ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_l
 
 int sthread_gate_find(struct sthread_gate **out, const char *name)
 {
-	long r;
-
-	if (!out || !name || !is_inside())
-		return -EINVAL;
-	r = host_call(HOSTCALL_GATE_FIND, (uintptr_t)name, 0, 0, 0, 0);
-	if (r < 0)
-		return (int)r;
-	*out = (struct sthread_gate *)r; /* NOLINT(performance-no-int-to-ptr) */
-	return 0;
+	return out && name && is_inside() ? inside_gate_find(out, name) : -EINVAL;
 }
 
 int sthread_gate_caller(struct sthread_id *out)
 {
 	const struct gate_call *c;
-	long id;
 
 	if (!out)
 		return -EINVAL;
-	if (is_inside()) {
-		id = host_call(HOSTCALL_GATE_CALLER, 0, 0, 0, 0, 0);
-	} else {
-		c = gate_current();
-		id = c ? (long)c->id : -EINVAL;
-	}
-	if (id < 0)
-		return (int)id;
-	*out = (struct sthread_id){ .run = (uint64_t)id, .master = !id };
+	if (is_inside())
+		return inside_gate_caller(out);
+	c = gate_current();
+	if (!c)
+		return -EINVAL;
+	*out = (struct sthread_id){ .run = c->id, .master = !c->id };
 	return 0;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* gate.c - gates: made, let go of, asked what happened.  World: host; the public calls also ring 3. */
+/* gate.c - gates: made, destroyed, asked what happened.  World: host. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sthread/cancel.h"
 #include "sthread/gate/gate.h"
-#include "sthread/inside/hostcall.h"
 #include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/process.h"
 #include "sthread/run/worker.h"
 
@@ -78,25 +78,12 @@ int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
 	return err;
 }
 
-static int create_inside(struct sthread_gate **out, const struct sthread_gate_config *cfg)
-{
-	long handle;
-
-	if (!out)
-		return -EINVAL;
-	handle = host_call(HOSTCALL_GATE_CREATE, (uintptr_t)cfg, 0, 0, 0, 0);
-	if (handle < 0)
-		return (int)handle;
-	*out = (struct sthread_gate *)handle; /* NOLINT(performance-no-int-to-ptr) */
-	return 0;
-}
-
 int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_config *cfg)
 {
 	int err;
 
 	if (is_inside())
-		return create_inside(out, cfg);
+		return inside_gate_create(out, cfg);
 	err = out ? gate_check(cfg) : -EINVAL;
 	return err ? err : gate_new(out, cfg, cfg->native ? NULL : policy_copy(cfg->policy), NULL);
 }
@@ -159,7 +146,7 @@ void sthread_gate_destroy(struct sthread_gate *g)
 	if (!g)
 		return;
 	if (is_inside()) {
-		host_call(HOSTCALL_GATE_DESTROY, (uintptr_t)g, 0, 0, 0, 0);
+		inside_gate_destroy(g);
 		return;
 	}
 	l = gate_close(g);

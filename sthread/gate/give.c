@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * give.c - what a gate hands to its caller: descriptors and tags, with rights that it has itself.  World: host;
- * the public calls also ring 3.
+ * give.c - what a gate hands to its caller: descriptors and tags, with rights that it has itself.  World: host.
  *
  * The caller waits.  So all is put in its place at once, which can fail while the gate can still be told, and taken
  * away again when the call does not succeed: the caller has what it was given when the call has returned, or never had.
@@ -10,8 +9,8 @@
 #include <errno.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/inside/hostcall.h"
 #include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/tag/tag.h"
 
 /* ---- descriptors ---- */
@@ -65,7 +64,7 @@ int sthread_gate_give_fd(int fd, unsigned rights)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_GATE_GIVE_FD, (uint64_t)fd, rights, 0, 0, 0);
+		return inside_gate_give_fd(fd, rights);
 	c = gate_current();
 	if (!c || !c->caller || !fd_rights_ok(rights))
 		return -EINVAL;
@@ -165,7 +164,7 @@ int sthread_gate_give_tag(struct sthread_tag *tag, unsigned rights)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_GATE_GIVE_TAG, (uintptr_t)tag, rights, 0, 0, 0);
+		return inside_gate_give_tag(tag, rights);
 	c = gate_current();
 	if (!c || !c->caller || !tag_rights_ok(rights))
 		return -EINVAL;

@@ -13,7 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/policy/kinds.h"
 #include "sthread/policy/policy.h"
 #include "sthread/policy/refs.h"
@@ -215,8 +216,8 @@ STHREAD_API int sthread_policy_is_subset(const struct sthread_policy *p,
 	const struct policy *v, *w;
 	int r;
 
-	if (sthread_inside())
-		return (int)host_call(HOSTCALL_POLICY_IS_SUBSET, (uintptr_t)p, (uintptr_t)of, 0, 0, 0);
+	if (is_inside())
+		return inside_policy_is_subset(p, of);
 	v = policy_copy(p);
 	w = policy_copy(of);
 	r = policy_within(v, w);

@@ -25,7 +25,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/policy/kinds.h"
 #include "sthread/policy/memory.h"
 #include "sthread/policy/policy.h"
@@ -331,8 +332,8 @@ STHREAD_API int sthread_policy_format(const struct sthread_policy *p, char *buf,
 	const struct policy *v;
 	size_t n;
 
-	if (sthread_inside())
-		return (int)host_call(HOSTCALL_POLICY_FORMAT, (uintptr_t)p, (uintptr_t)buf, len, 0, 0);
+	if (is_inside())
+		return inside_policy_format(p, buf, len);
 	if (len && !buf)
 		return -EINVAL;
 	v = policy_copy(p);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/inside/hostcall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/policy/refs.h"
 #include "sthread/policy/syscalls.h"
 
@@ -211,25 +212,12 @@ int policy_with_memory(const struct policy *p, const struct grant *e, const stru
 	return err;
 }
 
-static int create_inside(struct sthread_policy **out)
-{
-	long handle;
-
-	if (!out)
-		return -EINVAL;
-	handle = host_call(HOSTCALL_POLICY_CREATE, 0, 0, 0, 0, 0);
-	if (handle < 0)
-		return (int)handle;
-	*out = (struct sthread_policy *)handle; /* NOLINT(performance-no-int-to-ptr) */
-	return 0;
-}
-
 STHREAD_API int sthread_policy_create(struct sthread_policy **out)
 {
 	struct sthread_policy *p;
 
-	if (sthread_inside())
-		return create_inside(out);
+	if (is_inside())
+		return inside_policy_create(out);
 	if (!out)
 		return -EINVAL;
 	p = malloc(sizeof(*p));
@@ -249,8 +237,8 @@ STHREAD_API void sthread_policy_destroy(struct sthread_policy *p)
 {
 	if (!p)
 		return;
-	if (sthread_inside()) {
-		host_call(HOSTCALL_POLICY_DESTROY, (uintptr_t)p, 0, 0, 0, 0);
+	if (is_inside()) {
+		inside_policy_destroy(p);
 		return;
 	}
 	policy_put(p->now);

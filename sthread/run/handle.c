@@ -7,8 +7,8 @@
 
 #include "sthread/cancel.h"
 #include "sthread/futex.h"
-#include "sthread/inside/hostcall.h"
 #include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/process.h"
 #include "sthread/run/call.h"
 #include "sthread/run/lane.h"
@@ -47,8 +47,7 @@ int sthread_join(struct sthread *st, struct sthread_result *result)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_JOIN, (uintptr_t)st, (uintptr_t)result, 0, 0,
-				      0);
+		return inside_join(st, result);
 	err = disown(st);
 	if (err)
 		return err;
@@ -64,7 +63,7 @@ int sthread_detach(struct sthread *st)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_DETACH, (uintptr_t)st, 0, 0, 0, 0);
+		return inside_detach(st);
 	err = disown(st);
 	if (!err)
 		handle_put(st);
@@ -77,7 +76,7 @@ int sthread_kill(struct sthread *st)
 	int cancel;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_KILL, (uintptr_t)st, 0, 0, 0, 0);
+		return inside_kill(st);
 	if (!st || st->forks != process.forks)
 		return -EINVAL;
 	if (atomic_load(&st->done))

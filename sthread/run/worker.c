@@ -13,8 +13,8 @@
 
 #include "sthread/cancel.h"
 #include "sthread/futex.h"
-#include "sthread/inside/hostcall.h"
 #include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/process.h"
 #include "sthread/run/handle.h"
 #include "sthread/run/helper.h"
@@ -323,29 +323,13 @@ no_entry:
 	return err;
 }
 
-/* The handle is the host's: it is compared there, and never followed. */
-static int create_inside(struct sthread **out, const struct sthread_policy *policy,
-			 void *(*fn)(void *), void *arg)
-{
-	long handle;
-
-	if (!out)
-		return -EINVAL;
-	handle = host_call(HOSTCALL_STHREAD_CREATE, (uintptr_t)policy, (uintptr_t)fn, (uintptr_t)arg,
-			   0, 0);
-	if (handle < 0)
-		return (int)handle;
-	*out = (struct sthread *)handle; /* NOLINT(performance-no-int-to-ptr) */
-	return 0;
-}
-
 int sthread_create(struct sthread **out, const struct sthread_policy *policy, void *(*fn)(void *),
 		   void *arg)
 {
 	int err, cancel;
 
 	if (is_inside())
-		return create_inside(out, policy, fn, arg);
+		return inside_create(out, policy, fn, arg);
 	if (!out)
 		return -EINVAL;
 	cancel = cancel_hold();
@@ -363,8 +347,7 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	int err, cancel;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_CALL, (uintptr_t)policy, (uintptr_t)fn,
-				      (uintptr_t)arg, (uintptr_t)result, 0);
+		return inside_call(policy, fn, arg, result);
 	err = process_enter(fn);
 	if (err)
 		return err;

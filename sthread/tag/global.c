@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/inside/hostcall.h"
 #include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
@@ -158,8 +158,7 @@ int sthread_policy_tagged(struct sthread_policy *p, const char *name, unsigned r
 	int err = 0;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_POLICY_TAGGED, (uintptr_t)p, (uintptr_t)name, rights, 0,
-				      0);
+		return inside_policy_tagged(p, name, rights);
 	if (!p || !name || !tag_rights_ok(rights))
 		return -EINVAL;
 	while (!err && (e.tag = enter_next(name, &i, &err))) {

@@ -2,8 +2,8 @@
 /* pin.c - memory in policies: granting it, and holding it while a compartment runs.  World: host. */
 #include <errno.h>
 
-#include "sthread/inside/hostcall.h"
 #include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/tag/tag.h"
 
 /* ---- runs ---- */
@@ -97,7 +97,7 @@ int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsign
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_POLICY_TAG, (uintptr_t)p, (uintptr_t)tag, rights, 0, 0);
+		return inside_policy_tag(p, tag, rights);
 	if (!p || !tag_rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter(tag);
@@ -116,8 +116,7 @@ int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsi
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_POLICY_MEMORY, (uintptr_t)p, (uintptr_t)addr, len, rights,
-				      0);
+		return inside_policy_memory(p, addr, len, rights);
 	if (!p || !len || ((uint64_t)addr | len) % DUNE_PAGE_SIZE || !tag_rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter_at(e.start);

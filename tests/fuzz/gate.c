@@ -52,7 +52,6 @@ struct process process = {
 	.stack_top = FAKE_NOTHING + PAGE,
 };
 struct tags tags = { .lock = PTHREAD_MUTEX_INITIALIZER };
-volatile bool sthread_inside_flag;
 
 static struct input in;
 static struct sthread_gate *made[MADE]; /* inside; a reference of ours */

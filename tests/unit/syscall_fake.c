@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "sthread/inside/inside.h"
 #include "sthread/seccomp/filter.h"
 #include "tests/test.h"
 
@@ -51,7 +52,7 @@ struct dune_space {
 static struct dune_vm vm;
 static struct dune_space space;
 static unsigned lookups, edits;
-static bool inside, no_regions, direct = SANITIZED;
+static bool no_regions, direct = SANITIZED;
 static uint64_t cow_page[2];
 
 struct sys_ctx fake_ctx;
@@ -260,10 +261,7 @@ int dune_region_next(const struct dune_space *s, dune_gva_t at, dune_gva_t *star
 	return 0;
 }
 
-bool sthread_inside(void)
-{
-	return inside;
-}
+volatile bool sthread_inside_flag;
 
 /* ---- the world ---- */
 
@@ -370,7 +368,7 @@ void fake_direct(bool is)
 
 void fake_inside(bool is)
 {
-	inside = is;
+	sthread_inside_flag = is;
 }
 
 /* ---- a run ---- */
