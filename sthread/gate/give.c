@@ -74,7 +74,7 @@ int sthread_gate_give_fd(int fd, unsigned rights)
 
 /* ---- tags ---- */
 
-/* From now on the policy of its run is this one, which is held; the reference is taken over. */
+/* From now on the policy of its run is this one, which is pinned and taken over. */
 static void adopt(struct lane *l, const struct policy *p)
 {
 	l->pinned = p;
@@ -116,23 +116,20 @@ static int give_memory(struct gate_call *c, const struct grant *e)
 	err = policy_with_memory(l->ctx.policy, e, &wider);
 	if (err)
 		return err;
-	err = policy_hold(wider);
+	err = policy_pin(wider);
 	if (err)
-		goto no_hold;
+		return err;
 	err = map_more(c, wider);
-	if (err)
-		goto no_map;
+	if (err) {
+		policy_unpin(wider);
+		return err;
+	}
 	if (c->before)
 		lane_unpin_policy(l);
 	else
 		c->before = l->pinned;
 	adopt(l, wider);
 	return 0;
-no_map:
-	policy_release(wider);
-no_hold:
-	policy_put(wider);
-	return err;
 }
 
 /* Writing includes reading. */
@@ -189,8 +186,7 @@ void gate_given(struct gate_call *c, bool stays)
 	if (!c->before)
 		return;
 	if (stays) {
-		policy_release(c->before);
-		policy_put(c->before);
+		policy_unpin(c->before);
 		return;
 	}
 	/* Less than is mapped takes no table. */

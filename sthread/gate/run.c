@@ -84,6 +84,9 @@ static int begin(const struct gate_call *c, struct lane *l, bool again)
 		wipe(l, process.stack_low, process.stack_top - STACK_TOP_RESERVED);
 		return 0;
 	}
+	err = policy_pin(policy_get(c->gate->policy));
+	if (err)
+		return err;
 	err = lane_begin(l, c->gate->policy, on_worker);
 	if (!err)
 		err = dune_region_add(l->space, dune_gva(process.message_low), MESSAGE_SIZE,

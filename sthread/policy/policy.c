@@ -136,7 +136,7 @@ static struct policy *policy_clone(const struct policy *from)
 		return NULL;
 	memcpy(v, from, sizeof(*v));
 	atomic_init(&v->refs, 1);
-	v->runs = 0;
+	v->pins = 0;
 	v->cap = from->n;
 	v->grant = NULL;
 	if (grants_copy(&v->mem, &from->mem)) {

@@ -63,10 +63,10 @@ struct policy {
 	unsigned ngates, gate_cap;      /* gates, sorted by handle */
 	struct sthread_gate **gate;
 	struct grants mem;
-	/* Runs that hold what `mem` names; these and the list of held policies are tags.lock's. */
-	unsigned runs;
+	/* Runs that pin what `mem` names; these and the list of pinned policies are tags.lock's: tag/pin.c. */
+	unsigned pins;
 	uint64_t found;                 /* all of it was there when tags.destroyed was this */
-	struct policy *held_next, **held_link;
+	struct policy *pinned_next, **pinned_link;
 	uint64_t limit[POLICY_LIMITS];  /* by enum sthread_limit; POLICY_NO_LIMIT: none */
 	uint8_t action[POLICY_CALLS];   /* by index in the system-call table; enum sthread_action */
 	uint8_t other;                  /* numbers that are not in the table */

@@ -72,7 +72,7 @@ struct lane {
 	struct dune_space *space;
 	struct sys_ctx ctx;
 	void *seed[CKPT_SEEDS]; /* host addresses */
-	const struct policy *pinned; /* from lane_begin() to lane_end(): its tags are not destroyed; referenced */
+	const struct policy *pinned; /* from lane_begin() to lane_end(); NULL: none */
 	uint64_t id;		/* of the run; of a gate's, each call is one */
 	bool used;		/* has run before */
 	bool lost;		/* its vCPU failed */
@@ -138,15 +138,15 @@ struct lane_entry {
 };
 
 /*
- * Runs to the end.  st: on a thread of the library, for this handle; NULL: on the program's own.
+ * Runs to the end, with a policy that is pinned, which is taken over in any case.  st: on a thread of the library, for this handle; NULL: on the program's own.
  * result may be NULL.  A negative errno: it has not begun, and *result is untouched.  lane_clean()
  * must follow in any case.
  */
 int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
 	      struct sthread *st, struct sthread_result *result);
 /*
- * The same in steps, for a lane that is entered more than once before it is put back.  begin:
- * -ENOMEM and others: it may not be entered.  enter: until fn ends; fills *result, and l->budget.spent; or a negative
+ * The same in steps, for a lane that is entered more than once before it is put back.  begin: the pinned policy is taken
+ * over in any case, until end; -ENOMEM and others: it may not be entered.  enter: until fn ends; fills *result, and l->budget.spent; or a negative
  * errno: it has not begun.  end: after begin in any case, before lane_clean().
  */
 int lane_begin(struct lane *l, const struct policy *policy, bool on_worker);

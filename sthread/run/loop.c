@@ -264,11 +264,7 @@ static void amount(struct lane *l, struct sthread_result *r)
 
 int lane_begin(struct lane *l, const struct policy *policy, bool on_worker)
 {
-	int err = policy_hold(policy);
-
-	if (err)
-		return err;
-	l->pinned = policy_get(policy);
+	l->pinned = policy;
 	return begin(l, policy, on_worker);
 }
 
@@ -336,10 +332,8 @@ int lane_enter(struct lane *l, const struct lane_entry *e, struct sthread_result
 
 void lane_unpin_policy(struct lane *l)
 {
-	if (!l->pinned)
-		return;
-	policy_release(l->pinned);
-	policy_put(l->pinned);
+	if (l->pinned)
+		policy_unpin(l->pinned);
 	l->pinned = NULL;
 }
 

@@ -38,7 +38,6 @@ static void run_job(struct worker *w, struct sthread *st)
 		st->result.end = STHREAD_NOT_STARTED;
 		st->result.value = (void *)(intptr_t)err;
 	}
-	policy_release(st->policy);
 	/* Whoever waits need not wait for the cleaning. */
 	atomic_store(&st->done, 1);
 	futex_wake(&st->done);
@@ -290,9 +289,9 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	if (!err && !(st = calloc(1, sizeof(*st))))
 		err = -ENOMEM;
 	if (!err)
-		err = policy_hold(value);
+		err = policy_pin(policy_get(value));
 	if (err)
-		goto no_hold;
+		goto no_pin;
 	err = worker_get(creator, &w);
 	if (err)
 		goto no_worker;
@@ -314,8 +313,8 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	give(w, st); /* which leaves in our place */
 	return 0;
 no_worker:
-	policy_release(value);
-no_hold:
+	policy_unpin(value);
+no_pin:
 	free(st);
 	process_leave();
 no_entry:
@@ -353,12 +352,14 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 		return err;
 	cancel = cancel_hold();
 	value = policy_copy(policy);
-	err = policy_hold(value);
+	err = policy_pin(value);
 	if (err)
-		goto no_hold;
+		goto no_pin;
 	err = lane_of_thread(&l);
-	if (err)
-		goto no_lane;
+	if (err) {
+		policy_unpin(value);
+		goto no_pin;
+	}
 	sigemptyset(&ours);
 	sigaddset(&ours, process.signal);
 	pthread_sigmask(SIG_UNBLOCK, &ours, &old);
@@ -369,10 +370,7 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	lane_rests();
 	if (sigismember(&old, process.signal))
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
-no_lane:
-	policy_release(value);
-no_hold:
-	policy_put(value);
+no_pin:
 	process_leave();
 	cancel_release(cancel);
 	return err;

@@ -78,7 +78,7 @@ static int create(struct sthread_tag **out, const char *name, size_t max, bool p
 /* tags.lock held: it is released. */
 static int remove_locked(struct sthread_tag *t)
 {
-	int err = !t || t->gone ? -EINVAL : t->users || policies_hold(t) ? -EBUSY : 0;
+	int err = !t || t->gone ? -EINVAL : t->users || policies_pin(t) ? -EBUSY : 0;
 
 	if (!err) {
 		t->gone = true;

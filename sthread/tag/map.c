@@ -150,14 +150,14 @@ static int remap(struct tag_view *v, const struct grants *want)
 
 int tag_map(struct tag_view *v, const struct policy *p)
 {
-	assert(!p->mem.n || p->runs); /* whoever starts a run holds its policy first */
+	assert(!p->mem.n || p->pins); /* whoever starts a run pins its policy first */
 	return v->serial == p->mem.serial ? 0 : remap(v, &p->mem);
 }
 
 /* Exactly one grant differs: its rights changed, it is new, or it is gone. */
 int tag_map_more(struct tag_view *v, const struct policy *p)
 {
-	assert(!p->mem.n || p->runs);
+	assert(!p->mem.n || p->pins);
 	return remap(v, &p->mem);
 }
 

@@ -43,7 +43,7 @@
 
 extern struct tags {
 	pthread_mutex_t lock;
-	struct policy *held; /* by runs */
+	struct policy *pinned; /* those of runs */
 	uint64_t destroyed;  /* counts tags that went */
 } tags;
 
@@ -99,12 +99,13 @@ void data_forget(bool keep);
 /* ---- pin.c ---- */
 
 /*
- * A run of this policy begins: what it names stays until policy_release().  -EINVAL: it names a tag that is gone.
+ * Whoever starts a run pins its policy, once: takes the reference over, and the tags that it names stay until
+ * policy_unpin(), which drops both.  -EINVAL: it names a tag that is gone; the reference is dropped.
  */
-int policy_hold(const struct policy *p);
-void policy_release(const struct policy *p);
-/* tags.lock held. */
-bool policies_hold(const struct sthread_tag *t);
+int policy_pin(const struct policy *p);
+void policy_unpin(const struct policy *p);
+/* Does a pinned policy name it?  tags.lock held. */
+bool policies_pin(const struct sthread_tag *t);
 
 static inline bool tag_rights_ok(uint64_t rights)
 {

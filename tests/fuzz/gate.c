@@ -297,11 +297,7 @@ void lane_discard(struct lane *l)
 
 int lane_begin(struct lane *l, const struct policy *policy, bool on_worker)
 {
-	int err = policy_hold(policy);
-
-	if (err)
-		return err;
-	l->pinned = policy_get(policy);
+	l->pinned = policy;
 	l->ctx.policy = policy;
 	l->ctx.on_worker = on_worker;
 	account_opened(l, policy);
@@ -310,10 +306,8 @@ int lane_begin(struct lane *l, const struct policy *policy, bool on_worker)
 
 void lane_unpin_policy(struct lane *l)
 {
-	if (!l->pinned)
-		return;
-	policy_release(l->pinned);
-	policy_put(l->pinned);
+	if (l->pinned)
+		policy_unpin(l->pinned);
 	l->pinned = NULL;
 }
 
@@ -959,8 +953,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	v = policy_copy(p);
 	sthread_policy_destroy(p);
 	CHECK_OK(lane_get(&l));
+	CHECK_OK(policy_pin(v));
 	CHECK_OK(lane_begin(l, v, confined));
-	policy_put(v);
 	enter(l, &e);
 	while (in.left && step(l))
 		;
@@ -974,7 +968,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	drop_gates();
 	helper_pool_end();
 	CHECK_EQ(lanes, 0);
-	CHECK(!tags.held);
+	CHECK(!tags.pinned);
 	for (unsigned i = 0; i < TAGS; i++)
 		CHECK_EQ(atomic_load(&tag[i].refs), 1);
 	CHECK_EQ(fd_objects(), 0);
