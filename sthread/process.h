@@ -57,8 +57,8 @@ struct process {
 	unsigned nidle_lanes, nidle_workers, nworkers;
 	bool dead; /* dead_worker ended last, and is to be joined */
 	pthread_t dead_worker;
-	bool wall;		 /* the kernel has what the second wall needs */
-	atomic_uint unfiltered;	 /* workers in front of which it could not be raised */
+	bool filter;		 /* the kernel has what filter_install() needs */
+	atomic_uint unfiltered;	 /* workers for which it could not be installed */
 	uint64_t prefault[PREFAULT_PAGES]; /* image pages that earlier runs wrote */
 	unsigned nprefault;
 

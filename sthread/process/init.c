@@ -223,7 +223,7 @@ static int do_init(const struct sthread_config *cfg)
 	process.generation++;
 	process.cloned = false;
 	process.nprefault = 0;
-	process.wall = wall_possible();
+	process.filter = filter_possible();
 	process.unfiltered = 0;
 	process.created = process.calls = process.recycled = process.cold = process.syscalls = 0;
 	process.faulted = process.killed = process.denied = process.limited = 0;

@@ -58,7 +58,7 @@ int sthread_stats(struct sthread_stats *out)
 		.tag_bytes = tag_bytes,
 		.placement = info.placement == DUNE_PLACE_RING0 ? STHREAD_PLACE_RING0 :
 								  STHREAD_PLACE_HOST,
-		.filtered = process.wall && !atomic_load(&process.unfiltered),
+		.filtered = process.filter && !atomic_load(&process.unfiltered),
 	};
 out:
 	pthread_mutex_unlock(&process.lock);

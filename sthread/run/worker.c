@@ -107,7 +107,7 @@ static void *worker_main(void *arg)
 	sigfillset(&mask);
 	sigdelset(&mask, process.signal);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
-	if (process.wall && wall_raise())
+	if (process.filter && filter_install())
 		atomic_fetch_add(&process.unfiltered, 1);
 	atomic_store(&w->up, lane_arm(w->lane) ? 2 : 1);
 	futex_wake(&w->up);

@@ -416,12 +416,12 @@ static void refused(int sig, siginfo_t *info, void *context)
 
 static void *behind_main(void *arg)
 {
-	struct sock_filter filter[WALL_PROGRAM];
+	struct sock_filter filter[FILTER_PROGRAM];
 	struct sock_fprog prog = { .filter = filter };
-	const struct wall_whose whose = { getpid(), (pid_t)syscall(SYS_gettid) };
+	const struct filter_ids whose = { getpid(), (pid_t)syscall(SYS_gettid) };
 	struct behind *b = arg;
 
-	prog.len = (unsigned short)wall_build(filter, &whose, SECCOMP_RET_TRAP);
+	prog.len = (unsigned short)filter_build(filter, &whose, SECCOMP_RET_TRAP);
 	CHECK(prog.len);
 	CHECK_OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	CHECK_OK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
