@@ -262,7 +262,7 @@ static int hold_one(void)
 	return open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-int fd_hold_low(struct fd_held *h)
+int fd_reserve_low(struct fd_reserved *h)
 {
 	int fd;
 
@@ -278,7 +278,7 @@ int fd_hold_low(struct fd_held *h)
 	return 0;
 }
 
-void fd_hold_no_more(struct fd_held *h)
+void fd_release_low(struct fd_reserved *h)
 {
 	while (h->n)
 		close(h->fd[--h->n]);
@@ -334,10 +334,10 @@ void fd_object_put(struct fd_object *o)
 	assert(before > 0);
 	if (before > 1)
 		return;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	if (fd_object_intact(o))
 		close(o->host);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	free(o);
 	atomic_fetch_sub(&live, 1);
 }

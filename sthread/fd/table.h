@@ -69,14 +69,14 @@ int fd_object_again(const struct fd_object *o, struct fd_object **out);
  * What is made never has number 0, 1 or 2, not even for a moment: a thread of the program that
  * writes to the standard error, which the program closed, would write into it.  Where they are free
  * they are held meanwhile, by descriptors that nobody can write to.  Negative errno: call
- * fd_hold_no_more() all the same.
+ * fd_release_low() all the same.
  */
-struct fd_held {
+struct fd_reserved {
 	int fd[3];
 	unsigned n;
 };
-int fd_hold_low(struct fd_held *h);
-void fd_hold_no_more(struct fd_held *h);
+int fd_reserve_low(struct fd_reserved *h);
+void fd_release_low(struct fd_reserved *h);
 
 /*
  * Is it what it was?  The program can have closed the library's number, as by closefrom(), and have something else

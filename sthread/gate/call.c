@@ -3,7 +3,7 @@
  * call.c - a call of a gate: who may, what goes in, what comes out.  World: host.
  *
  * All checks come first, the message is copied in once, fn runs on the copy, and what it answers is
- * copied out once. What it may not is known from the caller's policy and lane, on this side.
+ * copied out once.  What a caller may call is looked up in its policy and lane, on this side.
  */
 #include <errno.h>
 #include <limits.h>
@@ -53,7 +53,7 @@ static int call_open(struct gate_call *c, struct sthread_gate *gate, size_t in_l
 	return 0;
 }
 
-/* What came with an answer that did not arrive was never there. */
+/* When the call fails, what the gate gave is taken back. */
 static ssize_t call_close(struct gate_call *c, ssize_t n)
 {
 	gate_given(c, n >= 0);
@@ -185,7 +185,7 @@ static long over_calls(struct lane *l)
 	return sys_ended(&l->ctx, STHREAD_OVER_LIMIT, 0);
 }
 
-/* The caller's memory, checked: what is to be read is read, what is to be written can be. */
+/* Copies the message in, and makes sure that the answer can be copied out. */
 static int copy_from_caller(struct gate_call *c, uint64_t in, uint64_t out)
 {
 	int err = 0;
@@ -281,11 +281,11 @@ ssize_t sthread_gate_call(struct sthread_gate *gate, const void *in, size_t in_l
 	err = process_enter_any();
 	if (err)
 		return err;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	gate_get(gate); /* for compartments, their policy has one */
 	n = call_from_master(gate, in, in_len, out, out_cap);
 	gate_put(gate);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	process_leave();
 	return n;
 }

@@ -42,8 +42,8 @@ static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,
 	g->kind = cfg->kind;
 	g->native = cfg->native;
 	if (cfg->after) {
-		g->after_held = gate_get((struct sthread_gate *)cfg->after);
-		g->after = g->after_held->handle;
+		g->after_ref = gate_get((struct sthread_gate *)cfg->after);
+		g->after = g->after_ref->handle;
 	}
 	g->max_calls = cfg->max_calls;
 	g->generation = process.generation;
@@ -116,9 +116,9 @@ static void give_back(struct sthread_gate *g, struct lane *l)
 	pthread_mutex_unlock(&process.lock);
 	if (!entered)
 		return;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	gate_lane_back(l);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	process_leave();
 }
 

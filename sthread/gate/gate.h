@@ -44,7 +44,7 @@ int gate_check(const struct sthread_gate_config *cfg); /* -EINVAL, -ENOTSUP */
  */
 int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
 	      const struct policy *value, struct lane *creator);
-/* No call begins any more.  What it keeps, if it is at rest, or NULL. */
+/* No call begins any more.  The lane that it keeps, if it is idle, or NULL. */
 struct lane *gate_close(struct sthread_gate *g);
 /* Of one made inside: the same, and a call that is under way ends; when it returns, none is. */
 void gate_cut(struct sthread_gate *g);
@@ -76,7 +76,7 @@ void gates_forked(void);
 /* run.c: the answer's length, now in c->out, or a negative errno */
 ssize_t gate_in_lane(struct gate_call *c);
 void gate_lane_back(struct lane *l); /* what a recycled gate kept */
-/* A run of it has ended, and used up so much of the limits; of CPU time only what it made. */
+/* A run of it has ended and spent that much of its limits; of CPU time only what it made did. */
 void gate_spend(struct sthread_gate *g, const uint64_t *spent); /* by enum sthread_limit */
 /* A length of at most cap, or an errno. */
 static inline bool gate_answer_ok(ssize_t n, size_t cap)

@@ -97,7 +97,7 @@ static int map_more(struct gate_call *c, const struct policy *wider)
 	if (lane_trim(l))
 		return -ENOMEM;
 	if (c->out_cap && uaccess_prepare_out(&l->ctx.mem, dune_gva(c->out_at), c->out_cap)) {
-		l->ctx.mem.nomem = false; /* the gate is told; what it answers is tried then */
+		l->ctx.mem.nomem = false; /* the gate gets the error; its answer is copied later */
 		return -ENOMEM;
 	}
 	err = tag_map_more(&l->tags, wider);
@@ -145,7 +145,7 @@ long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights)
 
 	if (!l->gates.serving || !l->gates.serving->caller || !tag_rights_ok(rights))
 		return -EINVAL;
-	/* Of memory that is no tag's nobody inside has a handle; and to take that away again can take tables. */
+	/* Memory that is no tag's has no handle inside; and taking it away again can need page tables. */
 	g = grants_handle(&l->ctx.policy->mem, tag);
 	if (!g || g->tag->plain || (rights & ~(uint64_t)g->rights))
 		return -EPERM;

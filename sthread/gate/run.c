@@ -62,7 +62,7 @@ static int wipe_page(void *ctx, dune_gva_t at, const struct dune_leaf *leaf)
 	return 0;
 }
 
-/* What is there of [low, end) is zero again. */
+/* Zeroes the private pages of [low, end). */
 static void wipe(struct lane *l, uint64_t low, uint64_t end)
 {
 	struct wipe w = { l->ctx.mem.vm, end };
@@ -96,7 +96,7 @@ static int begin(const struct gate_call *c, struct lane *l, bool again)
 
 /* ---- one call ---- */
 
-/* What the caller sees of how it ended. */
+/* The result of the call, from how the run ended. */
 static ssize_t answer_of(const struct sthread_result *r)
 {
 	switch (r->end) {
@@ -122,7 +122,7 @@ static ssize_t answer_of(const struct sthread_result *r)
 	return -ENOTRECOVERABLE;
 }
 
-/* Who cuts a gate short must find where its call is. */
+/* gate_cut() stops the call that is under way by this. */
 static void tell_runs(struct sthread_gate *g, struct lane *l)
 {
 	gate_lock();
@@ -262,7 +262,7 @@ static void keep_record(struct sthread_gate *g, const struct sthread_result *r)
 	gate_unlock();
 }
 
-/* *l: the lane that the gate keeps, or NULL; and what it keeps afterwards. */
+/* *kept: the lane that the gate keeps between calls, or NULL; before and after. */
 static ssize_t run(struct gate_call *c, struct lane **kept)
 {
 	struct sthread_gate *g = c->gate;

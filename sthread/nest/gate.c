@@ -50,12 +50,12 @@ static void release(struct lane *l, struct nest *n, struct gate_own *e)
 		spent[STHREAD_LIMIT_GATE_CALLS] = e->lent[STHREAD_LIMIT_GATE_CALLS] -
 						  budget_left(&g->budget, STHREAD_LIMIT_GATE_CALLS);
 	budget_take_back(l, e->lent, spent);
-	/* Policies may still name it: that is not to keep what it was made with, made with what was before it ... */
-	gate_let_go(g);
+	/* Policies may still name it; that must not keep its policy alive, and the gates of that. */
+	gate_drop_policy(g);
 	gate_put(g);
 }
 
-/* Those whose last call went on when they were destroyed. */
+/* Releases gates that were destroyed while a call went on. */
 static void reap_destroyed(struct lane *l, struct nest *n)
 {
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)

@@ -182,7 +182,7 @@ static int grant_tag(struct lane *l, struct sthread_policy *p, uint64_t tag, uns
 	return g ? sthread_policy_tag(p, g->tag, rights) : -EPERM;
 }
 
-/* Of other memory nothing is to be learnt. */
+/* The answer says nothing of memory that the run does not have. */
 static int grant_memory(struct lane *l, struct sthread_policy *p, uint64_t at, uint64_t len,
 			unsigned rights)
 {
@@ -193,7 +193,7 @@ static int grant_memory(struct lane *l, struct sthread_policy *p, uint64_t at, u
 	return sthread_policy_memory(p, (void *)at, len, rights);
 }
 
-/* All that have the name, which the run must have, too; of other names nothing is to be learnt. */
+/* The run must have the name itself; the answer says nothing of other names. */
 static int grant_tagged(struct lane *l, struct sthread_policy *p, uint64_t at, unsigned rights)
 {
 	char name[TAG_NAME];
@@ -368,7 +368,7 @@ long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 		return -EINVAL;
 	if (nr == HOSTCALL_POLICY_DESTROY)
 		return destroy(l, np);
-	/* Held, so that what changes is a copy. */
+	/* Referenced, so that the edit works on a copy. */
 	before = policy_copy(np->p);
 	err = edit(l, np, nr, arg);
 	after = policy_copy(np->p);

@@ -83,7 +83,7 @@ const struct policy *policy_get(const struct policy *p)
 	return p;
 }
 
-void policy_drop(const struct policy *p, struct sthread_gate **unheld)
+void policy_drop(const struct policy *p, struct sthread_gate **unreferenced)
 {
 	struct policy *v = (struct policy *)p;
 
@@ -93,7 +93,7 @@ void policy_drop(const struct policy *p, struct sthread_gate **unheld)
 		fd_object_put(v->grant[i].obj);
 	free(v->grant);
 	for (unsigned i = 0; i < v->ngates; i++)
-		gate_drop(v->gate[i], unheld);
+		gate_drop(v->gate[i], unreferenced);
 	free(v->gate);
 	grants_fini(&v->mem);
 	free(v);
@@ -101,10 +101,10 @@ void policy_drop(const struct policy *p, struct sthread_gate **unheld)
 
 void policy_put(const struct policy *p)
 {
-	struct sthread_gate *unheld = NULL;
+	struct sthread_gate *unreferenced = NULL;
 
-	policy_drop(p, &unheld);
-	gates_free(unheld);
+	policy_drop(p, &unreferenced);
+	gates_free(unreferenced);
 }
 
 size_t policy_size(const struct policy *p)

@@ -82,8 +82,8 @@ struct policy {
 const struct policy *policy_copy(const struct sthread_policy *p);
 const struct policy *policy_get(const struct policy *p); /* one reference more */
 void policy_put(const struct policy *p); /* NULL is fine */
-/* The same, where the gates that are nobody's any more are not freed but listed: gate/gate.h. */
-void policy_drop(const struct policy *p, struct sthread_gate **unheld);
+/* The same, but gates without a reference go to a work list: refs.h. */
+void policy_drop(const struct policy *p, struct sthread_gate **unreferenced);
 /* 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it cannot be told. */
 int policy_within(const struct policy *p, const struct policy *of);
 
@@ -107,7 +107,7 @@ bool policy_address(const struct policy *p, enum policy_use use, const struct ad
  * followed.
  */
 int policy_gate(const struct policy *p, uint64_t handle);
-/* Into a value that nobody else sees yet, with a reference of its own.  -EEXIST, -ENOMEM. */
+/* Into a value that is not shared yet; takes a reference.  -EEXIST, -ENOMEM. */
 int policy_gate_insert(struct policy *v, struct sthread_gate *gate);
 
 /*

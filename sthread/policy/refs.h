@@ -24,11 +24,11 @@ struct sthread_gate {
 	char name[STHREAD_GATE_NAME];
 	sthread_gate_fn *fn;
 	void *trusted;
-	const struct policy *policy; /* NULL: native, or gate_let_go() */
+	const struct policy *policy; /* NULL: native, or gate_drop_policy() */
 	enum sthread_gate_kind kind;
 	bool native;
 	uint64_t after; /* a handle; 0: any time */
-	struct sthread_gate *after_held; /* nobody else gets that handle; NULL: no rule, or gate_let_go() */
+	struct sthread_gate *after_ref; /* so that the handle is not used again; NULL: no rule, or gate_drop_policy() */
 	unsigned max_calls;
 	unsigned generation; /* process.generation when it was made */
 	struct lane *root;   /* made inside: the root of its creator; NULL: the master made it */
@@ -39,23 +39,23 @@ struct sthread_gate {
 	bool gone;
 	bool failed; /* `last` is the record of a call */
 	struct sthread_result last;
-	struct gate_chain *holder; /* RECYCLED, or made inside: who runs it */
+	struct gate_chain *holder; /* RECYCLED, or made inside: the calls that run it */
 	struct lane *runs;	   /* made inside: where that call is */
 	struct gate_waiter *queue; /* first come, first served */
-	struct lane *lane;	   /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
+	struct lane *lane;	   /* RECYCLED, idle: with the memory that it keeps.  NULL: it starts anew */
 
-	struct sthread_gate *unheld; /* nobody's any more: the next that is to be freed */
+	struct sthread_gate *unreferenced; /* the next in the work list of gates_free() */
 };
 
 struct sthread_gate *gate_get(struct sthread_gate *g);
 void gate_put(struct sthread_gate *g); /* NULL is fine */
 /*
- * It is gone, nothing runs it, and nothing will: its policy and its rule go.  Who still has a reference has a name, and
- * not, by way of the policy, whatever was made before.
+ * Drops its policy and its rule, once it is destroyed and nothing runs it.  Remaining references are to its name, and keep
+ * nothing else alive.
  */
-void gate_let_go(struct sthread_gate *g);
-/* A reference less, where one thing leads to another; what is nobody's any more is listed, for gates_free(). */
-void gate_drop(struct sthread_gate *g, struct sthread_gate **unheld);
-void gates_free(struct sthread_gate *unheld);
+void gate_drop_policy(struct sthread_gate *g);
+/* Drops a reference; a gate without any goes to the work list, for gates_free(). */
+void gate_drop(struct sthread_gate *g, struct sthread_gate **unreferenced);
+void gates_free(struct sthread_gate *unreferenced);
 
 #endif

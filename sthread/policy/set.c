@@ -11,7 +11,7 @@
 #include "sthread/policy/policy.h"
 #include "sthread/policy/syscalls.h"
 
-/* What is opened beneath a directory is no socket. */
+/* Rights for files beneath a directory, which are no sockets. */
 #define DIR_RIGHTS                                                                                \
 	(STHREAD_FD_ALL & ~(STHREAD_FD_SOCKOPT | STHREAD_FD_SHUTDOWN | STHREAD_FD_ACCEPT |        \
 			    STHREAD_FD_CONNECT))
@@ -76,9 +76,9 @@ static int policy_grant(struct sthread_policy *p, int fd, unsigned rights, bool 
 		return dir ? inside_policy_dir(p, fd, rights) : inside_policy_fd(p, fd, rights);
 	if (!p || !rights_ok(rights, dir))
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	r = dir ? fd_object_dir(fd, &obj) : fd_object_dup(fd, &obj);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return r ? r : policy_grant_object(p, fd, obj, rights, dir);
 }
 

@@ -30,7 +30,7 @@
 #define DEFAULT_POOL	  64
 #define PF_EXITING	  0x4u /* of the kernel, in /proc/PID/stat */
 
-/* A thread that was joined is listed until the kernel has buried it: it will not run again. */
+/* A joined thread is listed until the kernel has reaped it; it will not run again. */
 static bool is_exiting(int tasks, const char *tid)
 {
 	char path[64], stat[512], *p;
@@ -244,12 +244,12 @@ int sthread_init(const struct sthread_config *cfg)
 	cfg = cfg ? cfg : &defaults;
 	if (cfg->size != sizeof(*cfg) || cfg->placement > STHREAD_PLACE_RING0)
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	pthread_mutex_lock(&process.lock);
 	err = process.ready || process.ending ? -EALREADY : do_init(cfg);
 	process.ready = !err || process.ready;
 	pthread_mutex_unlock(&process.lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }
 
@@ -260,14 +260,14 @@ void sthread_fini(void)
 
 	if (is_inside() || gate_current()) /* that would wait for itself */
 		return;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	pthread_mutex_lock(&process.lock);
 	if (!process.ready || process.ending)
 		goto out;
 	process.ending = true;
 	workers_end_idle();
 	while (atomic_load(&process.live) || process.nworkers) {
-		/* Workers on their way out give back what nobody will use again. */
+		/* Ending workers free spaces that will not be used again. */
 		if (!atomic_load(&process.live))
 			dune_vm_stop(process.vm);
 		for (struct lane *l = process.lanes; l; l = l->next)
@@ -296,7 +296,7 @@ void sthread_fini(void)
 	process.generation++;
 out:
 	pthread_mutex_unlock(&process.lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 }
 
 int sthread_checkpoint_range(void *addr, size_t len)
@@ -305,7 +305,7 @@ int sthread_checkpoint_range(void *addr, size_t len)
 
 	if (is_inside())
 		return -EPERM;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	pthread_mutex_lock(&process.lock);
 	if (!process.ready || process.ending)
 		err = -EINVAL;
@@ -314,6 +314,6 @@ int sthread_checkpoint_range(void *addr, size_t len)
 	else
 		err = ckpt_retake(process.ckpt, addr, len);
 	pthread_mutex_unlock(&process.lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }

@@ -24,8 +24,8 @@ static uint64_t file_of(const struct policy *p, int fd)
 }
 
 /*
- * The steps.  The gates of its own that may hold the file end first, and no new one gets it: when the
- * run then gives it up, nobody is left who could give it back, and it has nothing to hand to a child.
+ * The steps.  The run's own gates that may have the file end first, and no new one gets it: when the
+ * run then gives it up, no gate can give it back, and there is none to pass to a child.
  */
 struct taking {
 	enum { NOT_BEGUN, GATES, ASKED } step;
@@ -102,11 +102,11 @@ int sthread_policy_fd_revoke(struct sthread *st, int fd)
 		return -EPERM;
 	if (!st || st->forks != process.forks)
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	handle_get(st);
 	file = file_of(st->policy, fd);
 	err = file ? take_back(st, file) : -EBADF;
 	handle_put(st);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }

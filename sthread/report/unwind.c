@@ -280,7 +280,7 @@ bool unwind_symbol(uint64_t pc, bool call, struct unwind_symbol *out)
 	GElf_Off offset = 0;
 	Dwarf_Addr start;
 	GElf_Sym sym;
-	int cancel = cancel_hold(); /* files are opened and read */
+	int cancel = cancel_disable(); /* files are opened and read */
 	Dwfl *dwfl;
 
 	pthread_mutex_lock(&lock);
@@ -300,7 +300,7 @@ bool unwind_symbol(uint64_t pc, bool call, struct unwind_symbol *out)
 			out->line = 0;
 	}
 	pthread_mutex_unlock(&lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return mod != NULL;
 }
 

@@ -39,7 +39,7 @@ static uint64_t used(const struct lane *l, enum sthread_limit limit)
 	return 0;
 }
 
-/* Makes what the creator is held to what is left to it. */
+/* Sets the limits that are in force to what is left to the creator. */
 static void apply(struct lane *l)
 {
 	const uint64_t *limit = l->budget.limit, *lent = l->budget.lent;

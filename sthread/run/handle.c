@@ -81,7 +81,7 @@ int sthread_kill(struct sthread *st)
 		return -EINVAL;
 	if (atomic_load(&st->done))
 		return -ESRCH;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	handle_get(st);
 	/* The lock is held for one try, so that a kill and a revocation do not wait for each other. */
 	for (bool again = true; again;) {
@@ -93,6 +93,6 @@ int sthread_kill(struct sthread *st)
 			lane_nap(&nap);
 	}
 	handle_put(st);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return 0;
 }

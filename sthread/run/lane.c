@@ -55,7 +55,7 @@ int lanes_init_once(void)
 	return lane_key_error;
 }
 
-/* The stack, and a page of its own for all that is seeded anew for each run. */
+/* Maps the stack, private pages for the seeds of each run, and the prefault pages. */
 static int lane_map_initial_pages(struct lane *l)
 {
 	const struct ckpt_seed *seeds = ckpt_seeds(process.ckpt);
@@ -117,7 +117,7 @@ static void lane_free(struct lane *l)
 	sys_ctx_fini(&l->ctx);
 	lane_unpin_policy(l);
 	free(l->gates.count);
-	/* First, since the space takes its time: who needs a vCPU meanwhile need not make one. */
+	/* First, since freeing the space takes time: another thread can reuse the vCPU meanwhile. */
 	dune_vcpu_destroy(l->vcpu);
 	dune_vm_free(l->space);
 	tag_map_fini(&l->tags);

@@ -101,7 +101,7 @@ static int begin(struct lane *l, const struct policy *policy, bool on_worker)
 			       DUNE_READ | DUNE_WRITE);
 }
 
-/* A call that could not have its memory did nothing yet; the library's own see to that themselves. */
+/* A call that ran out of memory did nothing yet, and is made again; host calls see to that themselves. */
 static enum sys_outcome call(struct lane *l, struct dune_frame *f)
 {
 	bool own = f->rax >= HOSTCALL_RETURN && f->rax < HOSTCALLS_END, tried = false;
@@ -166,7 +166,7 @@ static void count(const struct sthread_result *r)
 	}
 }
 
-/* Image pages that a run wrote are likely to be written by the next, in any lane. */
+/* Remembers image pages that a run wrote: the next run, in any lane, is likely to write them, too. */
 static void note_prefault(struct lane *l)
 {
 	const struct dune_private *list;
@@ -246,7 +246,7 @@ static bool stopped(struct lane *l, struct sthread_result *r)
 	return true;
 }
 
-/* How much of what it was not to exceed it had used. */
+/* How much of the limit it had used. */
 static void amount(struct lane *l, struct sthread_result *r)
 {
 	uint64_t used = budget_lent(l, r->limit);

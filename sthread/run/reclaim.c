@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reclaim.c - memory for a run that has none left: at its limit, what it does not need; where guest memory is short, what
- * lanes at rest keep.  World: host.
+ * reclaim.c - memory for a run that has none left: at its limit, pages that it does not need; where guest memory is short,
+ * idle lanes.  World: host.
  *
  * A run begins with pages and tables that earlier ones left in its lane, is given pages ahead of its touch, and may have
  * only read some.  These count while nothing depends on it, and go where its limit does: so what the limit says is
@@ -46,8 +46,8 @@ bool lane_reclaim(struct lane *l, bool *tried)
 }
 
 /*
- * What is given back may be what the very instruction touched that now needs more.  If it gets no further, it needs all
- * of it at once.
+ * The pages that were reclaimed may be those that this very instruction touched before.  If it gets no further, it needs
+ * all of them at once, and is over the limit.
  */
 bool lane_reclaim_to_touch(struct lane *l, const struct dune_frame *f)
 {

@@ -38,7 +38,7 @@ static void run_job(struct worker *w, struct sthread *st)
 		st->result.end = STHREAD_NOT_STARTED;
 		st->result.value = (void *)(intptr_t)err;
 	}
-	/* Whoever waits need not wait for the cleaning. */
+	/* Before cleaning, so that the waiter need not wait for that. */
 	atomic_store(&st->done, 1);
 	futex_wake(&st->done);
 	handle_put(st);
@@ -48,7 +48,7 @@ static void run_job(struct worker *w, struct sthread *st)
 	}
 }
 
-/* Into the pool, or false: there are enough. */
+/* Goes idle, into the pool; false: that is full. */
 static bool rest(struct worker *w)
 {
 	bool stays;
@@ -331,9 +331,9 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 		return inside_create(out, policy, fn, arg);
 	if (!out)
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	err = worker_start(out, policy_copy(policy), fn, arg, NULL);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }
 
@@ -350,7 +350,7 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	err = process_enter(fn);
 	if (err)
 		return err;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	value = policy_copy(policy);
 	err = policy_pin(value);
 	if (err)
@@ -372,6 +372,6 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 no_pin:
 	process_leave();
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }

@@ -33,7 +33,7 @@
 #include "sthread/policy/syscalls.h"
 #include "sthread/syscall/uaccess.h"
 
-/* Who a compartment believes to be: the master's own are none of its business. */
+/* The user and group id that a compartment sees instead of the master's. */
 #define SYS_UID 65534
 
 enum sys_outcome {
@@ -69,7 +69,7 @@ struct sys_ctx {
 	uint64_t value;
 	enum sthread_limit limit;
 	uint64_t calls;                 /* system calls dispatched */
-	bool holding;                   /* a call is under way that may use host descriptors */
+	bool in_call;                   /* a call is under way that may use host descriptors */
 	int umask;
 	char name[16];                  /* prctl(PR_SET_NAME) */
 	unsigned message_len;           /* of message */

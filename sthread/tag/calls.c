@@ -63,7 +63,7 @@ static void *pointer(long result)
 /* ptr NULL: a new one; zero: of zeros. */
 static long outside(struct sthread_tag *tag, void *ptr, size_t size, bool zero)
 {
-	int cancel = cancel_hold();
+	int cancel = cancel_disable();
 	struct sthread_tag *t = tag_enter(tag);
 	long result = -EINVAL;
 
@@ -77,7 +77,7 @@ static long outside(struct sthread_tag *tag, void *ptr, size_t size, bool zero)
 		memset((void *)result, 0, size);
 	if (t)
 		tag_leave(t);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return result;
 }
 
@@ -114,13 +114,13 @@ void sthread_free(void *ptr)
 		inside_free(ptr);
 		return;
 	}
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	t = tag_enter_at((uint64_t)ptr);
 	if (t) {
 		heap_free(t, (uint64_t)ptr);
 		tag_leave(t);
 	}
-	cancel_release(cancel);
+	cancel_restore(cancel);
 }
 
 struct sthread_tag *sthread_tag_of(const void *ptr)

@@ -100,22 +100,22 @@ static bool pin(const struct search *s)
 	return pinned;
 }
 
-static bool holds(const struct search *s, uint64_t at)
+static bool contains(const struct search *s, uint64_t at)
 {
 	return at >= s->at && at < s->end;
 }
 
 /*
- * What a compartment has of its own, whatever it is granted: what is seeded anew for each run, and the word that says
- * where it is.  And where the library is an object by itself, its state is nobody's to share.
+ * Memory that is never granted live: the seeds that are fresh for each run, and the flag that tells a compartment that it
+ * is one.  And where the library is an object by itself, its state.
  */
 static bool is_ours(const struct search *s)
 {
 	const struct ckpt_seed *seeds = ckpt_seeds(process.ckpt);
-	bool ours = holds(s, (uint64_t)&sthread_inside_flag);
+	bool ours = contains(s, (uint64_t)&sthread_inside_flag);
 
 	for (int i = 0; i < CKPT_SEEDS; i++)
-		ours |= holds(s, seeds[i].at);
+		ours |= contains(s, seeds[i].at);
 	return ours || (s->name[0] && (uint64_t)&process - s->start < s->stop - s->start);
 }
 
@@ -186,7 +186,7 @@ static int enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 		if (!find(&s))
 			return -EINVAL;
 		pthread_mutex_lock(&tags.lock);
-		if (!data_find(at, s.end)) /* nobody else was faster */
+		if (!data_find(at, s.end)) /* no other thread was faster */
 			err = add(&s);
 		t = data_find(at, s.end);
 	}

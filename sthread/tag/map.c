@@ -37,7 +37,7 @@ static int unmap(struct tag_view *v, size_t first, size_t last)
 }
 
 /*
- * What is mapped and not wanted goes, from the list, too; of what stays, rights are made what they should be.  Neighbours
+ * Unmaps what is not wanted, and corrects the rights of the rest.  Neighbours
  * that go, go together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not
  * ours; beside data of an object there is.
  */
@@ -72,7 +72,7 @@ static int drop(struct tag_view *v, const struct grants *want)
 	if (n && !err)
 		err = unmap(v, first, v->n - 1);
 	v->n = kept;
-	/* What is left of it cannot be told. */
+	/* How much was unmapped is unknown. */
 	v->lost |= err != 0;
 	return err;
 }
