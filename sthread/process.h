@@ -18,7 +18,9 @@
 
 #include "checkpoint/image.h"
 
-/* What only compartments use, at the end of the library's range: see reserve() of process/init.c. */
+/*
+ * What only compartments use, at the end of the library's range: see reserve() of process/init.c.
+ */
 #define STACK_SIZE	   (1UL << 20)
 #define STACK_GUARD	   (64UL << 10)
 #define STACK_TOP_RESERVED 64 /* above the first frame: the bytes of AT_RANDOM */
@@ -72,7 +74,10 @@ struct process {
 
 extern struct process process;
 
-/* One more user of the library: it does not end before process_leave().  False: it is not ready.  process.lock held. */
+/*
+ * One more user of the library: it does not end before process_leave().  False: it is not ready.
+ * process.lock held.
+ */
 bool process_enter_locked(void);
 /* The same, to run a function that is in the image.  -EINVAL. */
 int process_enter(void *(*fn)(void *));

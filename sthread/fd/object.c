@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * object.c - host descriptors by reference: which may be granted, and where they are kept.  World: host.
+ * object.c - host descriptors by reference: which may be granted, and where they are kept.
+ * World: host.
  */
 #include "sthread/cancel.h"
 #include "sthread/fd/table.h"

@@ -7,10 +7,11 @@
  *	master, native ─────┘   checks, copies once    └── native.c: the master
  *
  * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within
- * calls are linked by `parent_call`, lanes by `waiting_for`: what stops a lane stops what it waits for.
+ * calls are linked by `parent_call`, lanes by `waiting_for`: what stops a lane stops what it
+ * waits for.
  *
- * One that a compartment made (nest/nest.h) runs one call at a time, of either kind, since what it may use
- * at once is taken out of its creator's limits.
+ * One that a compartment made (nest/nest.h) runs one call at a time, of either kind, since what
+ * it may use at once is taken out of its creator's limits.
  *
  * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the
  * last record. Only stop.lock of a lane is taken under it.

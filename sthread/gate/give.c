@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * give.c - what a gate hands to its caller: descriptors and tags, with rights that it has itself.  World: host.
+ * give.c - what a gate hands to its caller: descriptors and tags, with rights that it has
+ * itself.  World: host.
  *
- * The caller waits.  So all is put in its place at once, which can fail while the gate can still be told, and taken
- * away again when the call does not succeed: the caller has what it was given when the call has returned, or never had.
+ * The caller waits.  So all is put in its place at once, which can fail while the gate can still
+ * be told, and taken away again when the call does not succeed: the caller has what it was given
+ * when the call has returned, or never had.
  */
 #include <assert.h>
 #include <errno.h>
@@ -52,7 +54,10 @@ long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
 	/* An epoll set refers to numbers of the gate's own table. */
 	if (e->obj->kind == FD_EPOLL)
 		return -EINVAL;
-	/* An object of its own: closing the number leaves the epoll sets that it is in, and no other. */
+	/*
+	 * An object of its own: closing the number leaves the epoll sets that it is in, and no
+	 * other.
+	 */
 	err = fd_object_again(e->obj, &obj);
 	return err ? err : give_fd(l->gates.serving, obj, (unsigned)rights, e->dir);
 }
@@ -82,8 +87,8 @@ static void adopt(struct lane *l, const struct policy *p)
 }
 
 /*
- * The caller's limit leaves no room, or guest memory is short.  What the caller does not need goes, once; but not the
- * place for its answer, which is there already.
+ * The caller's limit leaves no room, or guest memory is short.  What the caller does not need
+ * goes, once; but not the place for its answer, which is there already.
  */
 static int map_more(struct gate_call *c, const struct policy *wider)
 {
@@ -104,7 +109,10 @@ static int map_more(struct gate_call *c, const struct policy *wider)
 	return err == -EDQUOT ? -ENOMEM : err;
 }
 
-/* A run's rights are its policy: so its policy becomes one that grants e, too, for as long as the run lasts. */
+/*
+ * A run's rights are its policy: so its policy becomes one that grants e, too, for as long as the
+ * run lasts.
+ */
 static int give_memory(struct gate_call *c, const struct grant *e)
 {
 	struct lane *l = c->caller;
@@ -145,7 +153,10 @@ long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights)
 
 	if (!l->gates.serving || !l->gates.serving->caller || !tag_rights_ok(rights))
 		return -EINVAL;
-	/* Memory that is no tag's has no handle inside; and taking it away again can need page tables. */
+	/*
+	 * Memory that is no tag's has no handle inside; and taking it away again can need page
+	 * tables.
+	 */
 	g = grants_handle(&l->ctx.policy->mem, tag);
 	if (!g || g->tag->plain || (rights & ~(uint64_t)g->rights))
 		return -EPERM;

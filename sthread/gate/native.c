@@ -2,9 +2,9 @@
 /*
  * native.c - gates whose function runs in the master.  World: host.
  *
- * On a thread of the program fn runs where it was called.  A worker is confined to what serving a compartment takes, so
- * there fn runs on a helper (run/helper.c), while the worker waits.  It is not interrupted: what stops the caller takes
- * effect when fn has returned.
+ * On a thread of the program fn runs where it was called.  A worker is confined to what serving a
+ * compartment takes, so there fn runs on a helper (run/helper.c), while the worker waits.  It is
+ * not interrupted: what stops the caller takes effect when fn has returned.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -6,8 +6,8 @@
  * by" leads from each gate to one other, and a wait that would close a circle is refused before it
  * begins: no deadlock, whatever gates call each other from however many threads.
  *
- * A chain with another above it ends before that one releases any gate: a wait for it is refused, too.  What the other
- * waits for meanwhile, but for gates, is not looked at.
+ * A chain with another above it ends before that one releases any gate: a wait for it is refused,
+ * too.  What the other waits for meanwhile, but for gates, is not looked at.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -77,8 +77,9 @@ static void dequeue(struct sthread_gate *g, struct gate_waiter *w)
 }
 
 /*
- * Serves pending revocations for the callers that wait with this thread: the holder of the gate may be
- * waiting for that.  True: one of them is served by another thread, which is signalled in our place.
+ * Serves pending revocations for the callers that wait with this thread: the holder of the gate
+ * may be waiting for that.  True: one of them is served by another thread, which is signalled in
+ * our place.
  */
 static bool attend(const struct gate_call *c)
 {

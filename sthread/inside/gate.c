@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate.c - how a gate's function is entered in its compartment, and calls on gates, as a compartment makes them.
- * World: ring 3.
+ * gate.c - how a gate's function is entered in its compartment, and calls on gates, as a
+ * compartment makes them.  World: ring 3.
  */
 #include "sthread/inside/gate.h"
 

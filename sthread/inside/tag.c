@@ -2,8 +2,8 @@
 /*
  * tag.c - sthread_malloc() and its like, as a compartment makes them.  World: ring 3.
  *
- * The host never moves or zeroes the bytes of a block for a compartment: it does that itself, in its own time, where it
- * can be stopped.
+ * The host never moves or zeroes the bytes of a block for a compartment: it does that itself, in
+ * its own time, where it can be stopped.
  */
 #include <string.h>
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fds.c - descriptors kept open by a policy, child or gate of the run after the run closed its own number.  World: host.
+ * fds.c - descriptors kept open by a policy, child or gate of the run after the run closed its
+ * own number.  World: host.
  *
- * A policy keeps what it grants open, also where its creator closes it.  Beyond what is lent to those that run, such
- * descriptors count as the creator's own whenever one more is to be granted: so the host has at most about twice as many
- * of a run's as its limit says.
+ * A policy keeps what it grants open, also where its creator closes it.  Beyond what is lent to
+ * those that run, such descriptors count as the creator's own whenever one more is to be granted:
+ * so the host has at most about twice as many of a run's as its limit says.
  */
 #include "sthread/gate/gate.h"
 #include "sthread/nest/nest.h"

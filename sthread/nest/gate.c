@@ -50,7 +50,9 @@ static void release(struct lane *l, struct nest *n, struct gate_own *e)
 		spent[STHREAD_LIMIT_GATE_CALLS] = e->lent[STHREAD_LIMIT_GATE_CALLS] -
 						  budget_left(&g->budget, STHREAD_LIMIT_GATE_CALLS);
 	budget_take_back(l, e->lent, spent);
-	/* Policies may still name it; that must not keep its policy alive, and the gates of that. */
+	/*
+	 * Policies may still name it; that must not keep its policy alive, and the gates of that.
+	 */
 	gate_drop_policy(g);
 	gate_put(g);
 }

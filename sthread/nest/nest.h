@@ -8,9 +8,9 @@
  *	fds.c         descriptors that are closed and held by these
  *
  * All are objects of the host, in tables of the run that made them.  Inside they have numbers as
- * handles, which are compared and never followed, and which no other run makes.  A child runs on a
- * thread of its own, from the image; a gate's call on that of its caller, who is the gate's creator or
- * beneath it.  Children and gates have ended before their creator's run is over.
+ * handles, which are compared and never followed, and which no other run makes.  A child runs on
+ * a thread of its own, from the image; a gate's call on that of its caller, who is the gate's
+ * creator or beneath it.  Children and gates have ended before their creator's run is over.
  *
  * Tables belong to the thread that runs the creator.  The lock is for the one other reader, who
  * takes a descriptor back.  Order: sthread.lock of the creator, nest.lock, the lock of gates.
@@ -80,7 +80,10 @@ unsigned nest_gates_with(struct nest *n, uint64_t file, struct sthread_gate *lis
 
 /* ---- fds.c ---- */
 
-/* Descriptors of the run, with those that its policies, sthreads and gates keep open, are as many as its limit says. */
+/*
+ * Descriptors of the run, with those that its policies, sthreads and gates keep open, are as many
+ * as its limit says.
+ */
 bool nest_over_fd_limit(struct lane *l);
 
 /* ---- policy.c ---- */

@@ -3,8 +3,8 @@
  * policy.c - policies that a compartment makes: never wider than what it has.  World: host.
  *
  * A set-up call is made on the policy as the master's would be.  If there is then anything in it
- * that its creator does not have, it is as it was, and the call is -EPERM: one check for all kinds of
- * rights.
+ * that its creator does not have, it is as it was, and the call is -EPERM: one check for all
+ * kinds of rights.
  */
 #include <errno.h>
 #include <limits.h>

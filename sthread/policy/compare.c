@@ -34,7 +34,7 @@ static int both(int a, int b)
 	return a < 0 ? a : b;
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------------------ */
+/* ---- descriptors --------------------------------------------------------------------------- */
 
 /* One open file: a second open of its name has an offset, flags and rights of its own. */
 static int same_open_file(int a, int b)
@@ -85,7 +85,7 @@ static int within_descriptors(const struct policy *p, const struct policy *of)
 	return r;
 }
 
-/* ---- system calls ----------------------------------------------------------------------------------------- */
+/* ---- system calls -------------------------------------------------------------------------- */
 
 /*
  * A call that fails lets the compartment go on, and try another: that is more than a kill leaves
@@ -112,7 +112,7 @@ static int within_calls(const struct policy *p, const struct policy *of)
 	return policy_leaves(p->other) <= policy_leaves(of->other);
 }
 
-/* ---- rules on arguments, addresses ------------------------------------------------------------------------ */
+/* ---- rules on arguments, addresses --------------------------------------------------------- */
 
 bool rule_within(const struct policy_rule *r, const struct policy_rule *of)
 {
@@ -167,14 +167,14 @@ static int within_addresses(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 static int within_memory(const struct policy *p, const struct policy *of)
 {
 	return grants_subset(&p->mem, &of->mem);
 }
 
-/* ---- gates ------------------------------------------------------------------------------------------------ */
+/* ---- gates --------------------------------------------------------------------------------- */
 
 static int within_gates(const struct policy *p, const struct policy *of)
 {
@@ -187,7 +187,7 @@ static int within_gates(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
-/* ---- limits ----------------------------------------------------------------------------------------------- */
+/* ---- limits -------------------------------------------------------------------------------- */
 
 /* POLICY_NO_LIMIT is the largest number. */
 static int within_limits(const struct policy *p, const struct policy *of)
@@ -198,7 +198,7 @@ static int within_limits(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- */
+/* -------------------------------------------------------------------------------------------- */
 
 int policy_within(const struct policy *p, const struct policy *of)
 {

@@ -34,7 +34,7 @@
 #include "sthread/policy/syscalls.h"
 #include "sthread/text.h"
 
-/* ---- descriptors ------------------------------------------------------------------------------------------ */
+/* ---- descriptors --------------------------------------------------------------------------- */
 
 static void add_rights(struct text *t, unsigned rights)
 {
@@ -81,7 +81,7 @@ static void format_descriptors(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- system calls ----------------------------------------------------------------------------------------- */
+/* ---- system calls -------------------------------------------------------------------------- */
 
 static void format_calls(struct text *t, const struct policy *p)
 {
@@ -98,7 +98,7 @@ static void format_calls(struct text *t, const struct policy *p)
 		add(t, "other system calls: kill\n");
 }
 
-/* ---- rules on arguments, addresses ------------------------------------------------------------------------ */
+/* ---- rules on arguments, addresses --------------------------------------------------------- */
 
 /* Another rule says all that this one does. */
 static bool rule_is_said(const struct policy *p, unsigned i)
@@ -216,7 +216,7 @@ static void format_addresses(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 /* In the order of addresses; grants that touch, with the same rights, are one line. */
 static void format_memory(struct text *t, const struct policy *p)
@@ -239,7 +239,7 @@ static void format_memory(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- gates ------------------------------------------------------------------------------------------------ */
+/* ---- gates --------------------------------------------------------------------------------- */
 
 static int gate_order(const struct sthread_gate *a, const struct sthread_gate *b)
 {
@@ -268,7 +268,7 @@ static void format_gates(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- limits ----------------------------------------------------------------------------------------------- */
+/* ---- limits -------------------------------------------------------------------------------- */
 
 struct unit {
 	uint64_t size;
@@ -314,7 +314,7 @@ static void format_limits(struct text *t, const struct policy *p)
 	}
 }
 
-/* ----------------------------------------------------------------------------------------------------------- */
+/* -------------------------------------------------------------------------------------------- */
 
 size_t policy_text(const struct policy *p, bool bare, char *buf, size_t len)
 {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memory.h - the memory that a policy grants: a list of ranges, sorted, none overlapping.  World: host.
+ * memory.h - the memory that a policy grants: a list of ranges, sorted, none overlapping.
+ * World: host.
  *
- * Thousands of them are nothing unusual.  The list changes only in a policy value that nobody shares yet; a copy of
- * the value has the same serial until it changes, so that a lane sees by one comparison that it maps the right thing.
+ * Thousands of them are nothing unusual.  The list changes only in a policy value that nobody
+ * shares yet; a copy of the value has the same serial until it changes, so that a lane sees by
+ * one comparison that it maps the right thing.
  */
 #ifndef STHREAD_POLICY_MEMORY_H
 #define STHREAD_POLICY_MEMORY_H
@@ -47,7 +49,10 @@ struct grants {
 	uint64_t serial; /* of this list of grants; 0: of the empty one */
 };
 
-/* Takes a reference on the tag.  -EEXIST: the same range of it is granted; -EINVAL: it overlaps another; -ENOMEM. */
+/*
+ * Takes a reference on the tag.  -EEXIST: the same range of it is granted; -EINVAL: it overlaps
+ * another; -ENOMEM.
+ */
 int grants_insert(struct grants *g, const struct grant *e);
 /* The same, but the rights of a range that is granted become those of both. */
 int grants_widen(struct grants *g, const struct grant *e);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * policy.c - policies: the public handle, and the immutable value that runs share, and are asked of.
- * The calls that fill one are in set.c.  World: host.
+ * policy.c - policies: the public handle, and the immutable value that runs share, and are asked
+ * of.  The calls that fill one are in set.c.  World: host.
  */
 #include "sthread/policy/policy.h"
 

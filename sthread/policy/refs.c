@@ -3,8 +3,8 @@
  * refs.c - gates are counted: by their handle, policies, other gates' rules.  World:
  * host.
  *
- * A gate refers to a policy, which refers to gates.  Reference chains can be of any length, so they are freed iteratively
- * from a work list, and not by recursion.
+ * A gate refers to a policy, which refers to gates.  Reference chains can be of any length, so
+ * they are freed iteratively from a work list, and not by recursion.
  */
 #include <stdlib.h>
 

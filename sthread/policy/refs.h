@@ -50,8 +50,8 @@ struct sthread_gate {
 struct sthread_gate *gate_get(struct sthread_gate *g);
 void gate_put(struct sthread_gate *g); /* NULL is fine */
 /*
- * Drops its policy and its rule, once it is destroyed and nothing runs it.  Remaining references are to its name, and keep
- * nothing else alive.
+ * Drops its policy and its rule, once it is destroyed and nothing runs it.  Remaining references
+ * are to its name, and keep nothing else alive.
  */
 void gate_drop_policy(struct sthread_gate *g);
 /* Drops a reference; a gate without any goes to the work list, for gates_free(). */

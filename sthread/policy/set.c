@@ -32,8 +32,8 @@ static bool same_grants(const struct policy *v, const struct policy *w)
 }
 
 /*
- * Whether a directory fits is asked without the lock, of a value that is held, since a file system may take its time.
- * 1: p has changed meanwhile.
+ * Whether a directory fits is asked without the lock, of a value that is held, since a file
+ * system may take its time.  1: p has changed meanwhile.
  */
 static int insert(struct sthread_policy *p, const struct fd_entry *e, const struct policy *seen)
 {

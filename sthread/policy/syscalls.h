@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * syscalls.h - the system calls that exist, as data: what each argument is, what is allowed by default.  World: host.
+ * syscalls.h - the system calls that exist, as data: what each argument is, what is allowed by
+ * default.  World: host.
  *
- * A policy speaks of calls by their index here.  The decoder (syscall/decode.c) and the tests read the same table, which
- * syscall/table.c defines.
+ * A policy speaks of calls by their index here.  The decoder (syscall/decode.c) and the tests
+ * read the same table, which syscall/table.c defines.
  */
 #ifndef STHREAD_POLICY_SYSCALLS_H
 #define STHREAD_POLICY_SYSCALLS_H

@@ -38,8 +38,8 @@ static void after_fork_parent(void)
 }
 
 /*
- * Tags and arena were not inherited, and an earlier handler of the program may have mapped something
- * there by now: only what lies around them is ours.
+ * Tags and arena were not inherited, and an earlier handler of the program may have mapped
+ * something there by now: only what lies around them is ours.
  */
 static void unreserve(void)
 {

@@ -2,9 +2,10 @@
 /*
  * revoke.c - the master takes a descriptor back from a compartment that runs.  World: host.
  *
- * A table of descriptors belongs to the thread that runs the compartment, and has no lock.  So that
- * thread is asked, in one word (sys_ctx.revoke), and woken until it has done it: out of the guest, or
- * out of a call that waits.  It does it between two system calls, when none uses the table.
+ * A table of descriptors belongs to the thread that runs the compartment, and has no lock.  So
+ * that thread is asked, in one word (sys_ctx.revoke), and woken until it has done it: out of the
+ * guest, or out of a call that waits.  It does it between two system calls, when none uses the
+ * table.
  */
 #include <errno.h>
 #include <time.h>
@@ -24,8 +25,8 @@ static uint64_t file_of(const struct policy *p, int fd)
 }
 
 /*
- * The steps.  The run's own gates that may have the file end first, and no new one gets it: when the
- * run then gives it up, no gate can give it back, and there is none to pass to a child.
+ * The steps.  The run's own gates that may have the file end first, and no new one gets it: when
+ * the run then gives it up, no gate can give it back, and there is none to pass to a child.
  */
 struct taking {
 	enum { NOT_BEGUN, GATES, ASKED } step;

@@ -37,7 +37,9 @@ static uint64_t session_generation;
 static bool session_attached;
 static struct walk *current;
 
-/* Debug files that the session keeps open. It closes these numbers at its end, whatever is there. */
+/*
+ * Debug files that the session keeps open. It closes these numbers at its end, whatever is there.
+ */
 #define DEBUG_FILES 64
 static struct debug_file {
 	int fd;
@@ -69,7 +71,10 @@ static bool debug_files_ours(void)
 	return true;
 }
 
-/* The lock is held. Where the program put other files at its numbers, the session is left as it is. */
+/*
+ * The lock is held. Where the program put other files at its numbers, the session is left as it
+ * is.
+ */
 static void session_end(void)
 {
 	if (debug_files_ours())

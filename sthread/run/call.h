@@ -2,7 +2,8 @@
 /*
  * call.h - a call of a gate, as the runs on both sides of it know it.  World: host.
  *
- * It is on the stack of the thread that serves the caller.  Calls within calls are linked by `parent_call`.
+ * It is on the stack of the thread that serves the caller.  Calls within calls are linked by
+ * `parent_call`.
  */
 #ifndef STHREAD_RUN_CALL_H
 #define STHREAD_RUN_CALL_H
@@ -18,8 +19,8 @@ struct lane;
 struct policy;
 
 /*
- * One sequence of calls within calls.  It waits for one gate at most.  Its first caller may be a compartment that was
- * made in a call of another, which does not end before it.
+ * One sequence of calls within calls.  It waits for one gate at most.  Its first caller may be a
+ * compartment that was made in a call of another, which does not end before it.
  */
 struct gate_chain {
 	struct sthread_gate *waits;
@@ -50,8 +51,8 @@ struct gate_call *gate_current(void);
 /* Makes it another one; the one before. */
 struct gate_call *gate_set_current(struct gate_call *c);
 /*
- * Does this thread run a native gate that the lane, or a compartment made in it, waits for, at whatever depth?  Then this
- * thread must not wait for the lane.
+ * Does this thread run a native gate that the lane, or a compartment made in it, waits for, at
+ * whatever depth?  Then this thread must not wait for the lane.
  */
 bool gate_serves(const struct lane *l);
 

@@ -83,7 +83,10 @@ int sthread_kill(struct sthread *st)
 		return -ESRCH;
 	cancel = cancel_disable();
 	handle_get(st);
-	/* The lock is held for one try, so that a kill and a revocation do not wait for each other. */
+	/*
+	 * The lock is held for one try, so that a kill and a revocation do not wait for each
+	 * other.
+	 */
 	for (bool again = true; again;) {
 		pthread_mutex_lock(&st->lock);
 		st->killed = true;

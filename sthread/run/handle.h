@@ -2,8 +2,8 @@
 /*
  * handle.h - handles of concurrent compartments.  World: host.
  *
- * Two parties release a handle: its owner (join, detach) and the worker; and every call that goes on looking at it when
- * a join in another thread may have returned.
+ * Two parties release a handle: its owner (join, detach) and the worker; and every call that goes
+ * on looking at it when a join in another thread may have returned.
  */
 #ifndef STHREAD_RUN_HANDLE_H
 #define STHREAD_RUN_HANDLE_H
@@ -35,7 +35,10 @@ struct sthread {
 	struct lane *creator;
 	unsigned depth;
 	const struct gate_call *enclosing_call; /* that it was made in, or NULL */
-	/* Once done: what of a limit is used up for good, beneath it, too; CPU time with what its beginning and end took. */
+	/*
+	 * Once done: what of a limit is used up for good, beneath it, too; CPU time with what its
+	 * beginning and end took.
+	 */
 	uint64_t spent[POLICY_LIMITS];
 	struct sthread_result result;
 };

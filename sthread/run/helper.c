@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * helper.c - threads of the library without the filter, for what a worker may not do: run native gates, make threads and
- * lanes, compare files.  World: host.
+ * helper.c - threads of the library without the filter, for what a worker may not do: run native
+ * gates, make threads and lanes, compare files.  World: host.
  */
 #include "sthread/run/helper.h"
 
@@ -30,8 +30,9 @@ struct helper {
 };
 
 /*
- * As many threads as jobs were under way at once; they are idle until sthread_fini().  They are made by
- * one that a thread of the program made, never by a worker: a new thread inherits the filter of its maker.
+ * As many threads as jobs were under way at once; they are idle until sthread_fini().  They are
+ * made by one that a thread of the program made, never by a worker: a new thread inherits the
+ * filter of its maker.
  */
 static struct {
 	pthread_mutex_t lock;

@@ -117,7 +117,9 @@ static void lane_free(struct lane *l)
 	sys_ctx_fini(&l->ctx);
 	lane_unpin_policy(l);
 	free(l->gates.count);
-	/* First, since freeing the space takes time: another thread can reuse the vCPU meanwhile. */
+	/*
+	 * First, since freeing the space takes time: another thread can reuse the vCPU meanwhile.
+	 */
 	dune_vcpu_destroy(l->vcpu);
 	dune_vm_free(l->space);
 	tag_map_fini(&l->tags);

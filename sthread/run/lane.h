@@ -5,11 +5,12 @@
  *	sthread_call ──────────────┐
  *	sthread_create ── worker ──┴─ lane ── run loop ── vCPU, space, system calls
  *
- * A lane has a vCPU, an address space cloned from the checkpoint, and a descriptor table.  A worker is a thread of the
- * library with a lane.  Each part of a lane belongs to the file that declares it.
+ * A lane has a vCPU, an address space cloned from the checkpoint, and a descriptor table.  A
+ * worker is a thread of the library with a lane.  Each part of a lane belongs to the file that
+ * declares it.
  *
- * Locking: process.lock guards the lists of lanes; stop.lock who may signal the thread; all else is for the thread that
- * runs the lane.  Order: process.making, process.lock, stop.lock.
+ * Locking: process.lock guards the lists of lanes; stop.lock who may signal the thread; all else
+ * is for the thread that runs the lane.  Order: process.making, process.lock, stop.lock.
  */
 #ifndef STHREAD_RUN_LANE_H
 #define STHREAD_RUN_LANE_H
@@ -138,21 +139,26 @@ struct lane_entry {
 };
 
 /*
- * Runs to the end, with a policy that is pinned, which is taken over in any case.  st: on a thread of the library, for this handle; NULL: on the program's own.
- * result may be NULL.  A negative errno: it has not begun, and *result is untouched.  lane_clean()
- * must follow in any case.
+ * Runs to the end, with a policy that is pinned, which is taken over in any case.  st: on a
+ * thread of the library, for this handle; NULL: on the program's own.  result may be NULL.  A
+ * negative errno: it has not begun, and *result is untouched.  lane_clean() must follow in any
+ * case.
  */
 int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
 	      struct sthread *st, struct sthread_result *result);
 /*
- * The same in steps, for a lane that is entered more than once before it is put back.  begin: the pinned policy is taken
- * over in any case, until end; -ENOMEM and others: it may not be entered.  enter: until fn ends; fills *result, and l->budget.spent; or a negative
- * errno: it has not begun.  end: after begin in any case, before lane_clean().
+ * The same in steps, for a lane that is entered more than once before it is put back.  begin: the
+ * pinned policy is taken over in any case, until end; -ENOMEM and others: it may not be entered.
+ * enter: until fn ends; fills *result, and l->budget.spent; or a negative errno: it has not
+ * begun.  end: after begin in any case, before lane_clean().
  */
 int lane_begin(struct lane *l, const struct policy *policy, bool on_worker);
 int lane_enter(struct lane *l, const struct lane_entry *e, struct sthread_result *result);
 void lane_end(struct lane *l);
-/* Part of the end, also of one that never came: what the policy names may be destroyed from now on. */
+/*
+ * Part of the end, also of one that never came: what the policy names may be destroyed from now
+ * on.
+ */
 void lane_unpin_policy(struct lane *l);
 /* Puts the lane back to the beginning.  False: it is of no more use. */
 bool lane_clean(struct lane *l);

@@ -21,18 +21,19 @@
 #define PIDS	    (2147483647u - FIRST_PID)
 
 /*
- * What a run needs is there already in the next: pages that it made private stay mapped, of the stack, of mmap's area and
- * of a gate's message at most so many next to their ends, without a hole, so that a later run can learn no more than a
- * number.
+ * What a run needs is there already in the next: pages that it made private stay mapped, of the
+ * stack, of mmap's area and of a gate's message at most so many next to their ends, without a
+ * hole, so that a later run can learn no more than a number.
  */
 #define KEEP_STACK	16
 #define KEEP_AREA	64
 #define KEEP_MESSAGE	2
 #define KEEP_PAGES	(KEEP_STACK + KEEP_AREA + KEEP_MESSAGE + 32)
 /*
- * A space that holds more than that after a run is not worth keeping.  Page tables for tags alone are
- * apart: the next run with these tags needs them all, and to make and clear them costs far more than
- * the run.  They stay, as many as 8 GiB of small tags have, until a policy comes without those tags.
+ * A space that holds more than that after a run is not worth keeping.  Page tables for tags alone
+ * are apart: the next run with these tags needs them all, and to make and clear them costs far
+ * more than the run.  They stay, as many as 8 GiB of small tags have, until a policy comes
+ * without those tags.
  */
 #define KEEP_SPACE	(KEEP_PAGES + 96)
 #define KEEP_TAG_TABLES 4096
@@ -101,7 +102,10 @@ static int begin(struct lane *l, const struct policy *policy, bool on_worker)
 			       DUNE_READ | DUNE_WRITE);
 }
 
-/* A call that ran out of memory did nothing yet, and is made again; host calls see to that themselves. */
+/*
+ * A call that ran out of memory did nothing yet, and is made again; host calls see to that
+ * themselves.
+ */
 static enum sys_outcome call(struct lane *l, struct dune_frame *f)
 {
 	bool own = f->rax >= HOSTCALL_RETURN && f->rax < HOSTCALLS_END, tried = false;
@@ -166,7 +170,10 @@ static void count(const struct sthread_result *r)
 	}
 }
 
-/* Remembers image pages that a run wrote: the next run, in any lane, is likely to write them, too. */
+/*
+ * Remembers image pages that a run wrote: the next run, in any lane, is likely to write them,
+ * too.
+ */
 static void note_prefault(struct lane *l)
 {
 	const struct dune_private *list;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reclaim.c - memory for a run that has none left: at its limit, pages that it does not need; where guest memory is short,
- * idle lanes.  World: host.
+ * reclaim.c - memory for a run that has none left: at its limit, pages that it does not need;
+ * where guest memory is short, idle lanes.  World: host.
  *
- * A run begins with pages and tables that earlier ones left in its lane, is given pages ahead of its touch, and may have
- * only read some.  These count while nothing depends on it, and go where its limit does: so what the limit says is
- * a matter of what the run changed, and not of what ran before.
+ * A run begins with pages and tables that earlier ones left in its lane, is given pages ahead of
+ * its touch, and may have only read some.  These count while nothing depends on it, and go where
+ * its limit does: so what the limit says is a matter of what the run changed, and not of what ran
+ * before.
  */
 #include <errno.h>
 #include <string.h>
@@ -46,8 +47,8 @@ bool lane_reclaim(struct lane *l, bool *tried)
 }
 
 /*
- * The pages that were reclaimed may be those that this very instruction touched before.  If it gets no further, it needs
- * all of them at once, and is over the limit.
+ * The pages that were reclaimed may be those that this very instruction touched before.  If it
+ * gets no further, it needs all of them at once, and is over the limit.
  */
 bool lane_reclaim_to_touch(struct lane *l, const struct dune_frame *f)
 {

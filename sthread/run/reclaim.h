@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* reclaim.h - memory for a run that has none left.  World: host.  Of a run that is out of the guest. */
+/*
+ * reclaim.h - memory for a run that has none left.  World: host.  Of a run that is out of the
+ * guest.
+ */
 #ifndef STHREAD_RUN_RECLAIM_H
 #define STHREAD_RUN_RECLAIM_H
 
@@ -17,11 +20,14 @@ struct shortage {
 };
 
 /*
- * After memory could not be had: true: there is more now, try again.  *tried, false at first, is for the next time, so
- * that what the trial itself takes is not given back for ever.
+ * After memory could not be had: true: there is more now, try again.  *tried, false at first, is
+ * for the next time, so that what the trial itself takes is not given back for ever.
  */
 bool lane_reclaim(struct lane *l, bool *tried);
-/* Drops private pages and tables that the run does not need (dune_space_shed()), unless a stop is pending. */
+/*
+ * Drops private pages and tables that the run does not need (dune_space_shed()), unless a stop is
+ * pending.
+ */
 int lane_trim(struct lane *l);
 /* lane_reclaim() for what ring 3 touched. */
 bool lane_reclaim_to_touch(struct lane *l, const struct dune_frame *f);

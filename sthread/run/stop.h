@@ -2,8 +2,8 @@
 /*
  * stop.h - other threads at a run: to end it, or to have it give something up.  World: host.
  *
- * Calls of gates within each other are a chain of lanes, `waiting_for`: what stops a lane stops all that it waits for.
- * Locks are taken from the caller to the callee.
+ * Calls of gates within each other are a chain of lanes, `waiting_for`: what stops a lane stops
+ * all that it waits for.  Locks are taken from the caller to the callee.
  */
 #ifndef STHREAD_RUN_STOP_H
 #define STHREAD_RUN_STOP_H
@@ -43,8 +43,8 @@ void lane_unlink_callee(struct lane *caller);
  */
 bool lane_stop(struct lane *l, enum stop_reason reason);
 /*
- * Makes the lane's run give up its descriptors of the open file that ctx.revoke says.  A call of a gate of its own
- * making ends, so that it cannot delay that.  True: it has not yet; then again.
+ * Makes the lane's run give up its descriptors of the open file that ctx.revoke says.  A call of
+ * a gate of its own making ends, so that it cannot delay that.  True: it has not yet; then again.
  */
 bool lane_revoke(struct lane *l);
 /* Before the next try of either. */

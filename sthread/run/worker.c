@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker.c - concurrent compartments, on threads of the library; and sthread_call(), on the caller's.
- * World: host.
+ * worker.c - concurrent compartments, on threads of the library; and sthread_call(), on the
+ * caller's.  World: host.
  */
 #include "sthread/run/worker.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* worker.h - threads of the library, each with a lane, that run concurrent compartments.  World: host. */
+/*
+ * worker.h - threads of the library, each with a lane, that run concurrent compartments.
+ * World: host.
+ */
 #ifndef STHREAD_RUN_WORKER_H
 #define STHREAD_RUN_WORKER_H
 
@@ -21,8 +24,8 @@ struct worker {
 };
 
 /*
- * What sthread_create() does, with a policy whose reference is taken over in any case.  creator: the
- * run that asks for it, served by this thread; NULL: the master.
+ * What sthread_create() does, with a policy whose reference is taken over in any case.  creator:
+ * the run that asks for it, served by this thread; NULL: the master.
  */
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,
 		 struct lane *creator);

@@ -179,8 +179,8 @@ int filter_install(void)
 	if (!prog.len || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -ENOTSUP;
 	/*
-	 * Without the flag, old kernels take a filter for a wish that every thread behind it be slower;
-	 * kernels that do not know the flag refuse it.
+	 * Without the flag, old kernels take a filter for a wish that every thread behind it be
+	 * slower; kernels that do not know the flag refuse it.
 	 */
 	if (!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog) ||
 	    !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * filter.h - the seccomp filter of worker threads: which host system calls they may make.  World: host.
+ * filter.h - the seccomp filter of worker threads: which host system calls they may make.
+ * World: host.
  *
- * A worker runs KVM_RUN and the perform functions of the system-call table, on behalf of code that is hostile.
- * Should that code break out, the filter is what still limits what its thread can ask of the kernel: the
- * host calls of the table's entries (rules.c, one row an entry), those of the run loop, and nothing else.
- * Whatever is refused fails with EPERM: a filter that kills would end the program.
+ * A worker runs KVM_RUN and the perform functions of the system-call table, on behalf of code
+ * that is hostile.  Should that code break out, the filter is what still limits what its thread
+ * can ask of the kernel: the host calls of the table's entries (rules.c, one row an entry), those
+ * of the run loop, and nothing else.  Whatever is refused fails with EPERM: a filter that kills
+ * would end the program.
  *
- * no_new_privs, which an unprivileged filter needs, is the thread's own and inherited by what it executes; a worker
- * executes nothing.
+ * no_new_privs, which an unprivileged filter needs, is the thread's own and inherited by what it
+ * executes; a worker executes nothing.
  */
 #ifndef STHREAD_SECCOMP_FILTER_H
 #define STHREAD_SECCOMP_FILTER_H
@@ -18,7 +20,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What an argument must be: its low 32 bits, which is all that the kernel reads of those that are tested. */
+/*
+ * What an argument must be: its low 32 bits, which is all that the kernel reads of those that are
+ * tested.
+ */
 enum filter_how {
 	FILTER_ANY,
 	FILTER_IS,	/* == value */
@@ -49,7 +54,10 @@ extern const unsigned filter_rows_len;
 extern const struct filter_rule filter_loop[]; /* of the run loop and of the C library beneath it */
 
 #define FILTER_PROGRAM 512
-/* The filter: instructions written.  0: it does not fit.  refuse: the verdict on what is not allowed. */
+/*
+ * The filter: instructions written.  0: it does not fit.  refuse: the verdict on what is not
+ * allowed.
+ */
 struct filter_ids {
 	pid_t process, thread;
 };

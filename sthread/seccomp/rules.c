@@ -2,10 +2,10 @@
 /*
  * rules.c - the host system calls that a worker thread makes, and why.  World: host.
  *
- * One row for each entry of the system-call table that is forwarded: what its check and perform functions ask of the
- * kernel, by the number that the C library uses (several where versions of it differ).  tests/unit/filter_rows says
- * which entry lacks its row, and the unit tests of system calls run behind the filter, so that a call missing here
- * fails there by its number.
+ * One row for each entry of the system-call table that is forwarded: what its check and perform
+ * functions ask of the kernel, by the number that the C library uses (several where versions of
+ * it differ).  tests/unit/filter_rows says which entry lacks its row, and the unit tests of
+ * system calls run behind the filter, so that a call missing here fails there by its number.
  */
 #include <asm/unistd.h>
 #include <fcntl.h>
@@ -25,7 +25,10 @@
 /* fstat() is either. */
 #define STATS H(fstat), H(newfstatat)
 #define FCNTL(cmd) IF(fcntl, IS(1, cmd))
-/* On what is found beneath a granted directory; the descriptor that comes of it is placed out of the way. */
+/*
+ * On what is found beneath a granted directory; the descriptor that comes of it is placed out of
+ * the way.
+ */
 #define FINDS H(openat2), H(fstatfs), STATS, H(close)
 
 /* A descriptor is made: it is placed out of the way. */

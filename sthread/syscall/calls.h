@@ -160,7 +160,10 @@ long sys_do_sendmmsg(struct sys_call *c);
 int sys_check_recvmmsg(struct sys_call *c);
 long sys_do_recvmmsg(struct sys_call *c);
 
-/* socket_filter.c: the datagram socket hears nobody but whom the policy grants; or everybody again */
+/*
+ * socket_filter.c: the datagram socket hears nobody but whom the policy grants; or everybody
+ * again
+ */
 int sys_filter_raise(int fd, int domain, const struct policy *policy);
 void sys_filter_drop(int fd);
 

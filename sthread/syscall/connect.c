@@ -3,8 +3,8 @@
  * connect.c - sockets that a compartment makes, and whom it may talk to with them: addresses that
  * its policy grants.  World: host.
  *
- * An address is copied in, brought into its one form (policy/address.h) and compared; the host is told that
- * form, never the compartment's bytes.
+ * An address is copied in, brought into its one form (policy/address.h) and compared; the host is
+ * told that form, never the compartment's bytes.
  */
 #include "sthread/syscall/calls.h"
 
@@ -213,8 +213,8 @@ long sys_do_accept(struct sys_call *c)
 /*
  * ---- several messages: one after the other, each decoded and made as its own call ----
  *
- * What the policy says of the call for one message is not asked: as everywhere, a call has its own action and rules,
- * and so comparing policies call by call tells which gives more.
+ * What the policy says of the call for one message is not asked: as everywhere, a call has its
+ * own action and rules, and so comparing policies call by call tells which gives more.
  */
 
 static long one_message(struct sys_call *c, long nr, uint64_t at, uint64_t flags)

@@ -112,9 +112,9 @@ static int decode_in(struct sys_call *c, dune_gva_t at, uint64_t len, uint32_t m
 #define MSG_RESULT_LEN (offsetof(struct msghdr, msg_flags) + sizeof(int) - MSG_RESULT)
 
 /*
- * sendmsg: no control data; a name is copied, for the call's own check.  recvmsg: a name if wanted;
- * control data is never delivered, as if there were no room for it (MSG_CTRUNC), and descriptors that
- * come with a message are dropped by the kernel.
+ * sendmsg: no control data; a name is copied, for the call's own check.  recvmsg: a name if
+ * wanted; control data is never delivered, as if there were no room for it (MSG_CTRUNC), and
+ * descriptors that come with a message are dropped by the kernel.
  */
 static int decode_msg(struct sys_call *c, dune_gva_t at, bool write)
 {

@@ -2,9 +2,10 @@
 /*
  * calls.c - sthread_malloc() and its like, for the program and for compartments.  World: host.
  *
- * From inside, a handle is only compared with those of the tags that the caller's policy names, an address with the
- * ranges of these; what is in a block is never looked at, nor are its bytes moved or zeroed for a compartment: it does
- * that itself, in its own time, where it can be stopped.
+ * From inside, a handle is only compared with those of the tags that the caller's policy names,
+ * an address with the ranges of these; what is in a block is never looked at, nor are its bytes
+ * moved or zeroed for a compartment: it does that itself, in its own time, where it can be
+ * stopped.
  */
 #include <errno.h>
 #include <string.h>

@@ -9,8 +9,8 @@
 #include "sthread/tag/tag.h"
 
 /*
- * Fresh memory without access in its place, in one step, so that nothing else can ever be there.  On an error the
- * range is not used again.
+ * Fresh memory without access in its place, in one step, so that nothing else can ever be there.
+ * On an error the range is not used again.
  */
 static bool give_back(const struct sthread_tag *t)
 {

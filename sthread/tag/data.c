@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * data.c - whole pages of writable data of the program and its libraries, live: what sthread_policy_memory() grants
- * of it.  World: host.
+ * data.c - whole pages of writable data of the program and its libraries, live: what
+ * sthread_policy_memory() grants of it.  World: host.
  *
- * A compartment has such pages from the image, copy-on-write; one that was granted them has the master's own in their
- * place, through a slot.  So they must be there for ever: the object that they belong to is pinned, and only what the
- * dynamic linker mapped for it counts - not the pages that it closed after relocation, nor those that a segment has in
- * part and that others begin or end in, as the heap may.  That the kernel gives a page another frame, when a fork made
- * it copy-on-write, KVM sees by itself.
+ * A compartment has such pages from the image, copy-on-write; one that was granted them has the
+ * master's own in their place, through a slot.  So they must be there for ever: the object that
+ * they belong to is pinned, and only what the dynamic linker mapped for it counts - not the pages
+ * that it closed after relocation, nor those that a segment has in part and that others begin or
+ * end in, as the heap may.  That the kernel gives a page another frame, when a fork made it
+ * copy-on-write, KVM sees by itself.
  *
  * Each segment is a tag without an allocator, from its first grant to sthread_fini().
  */
@@ -106,8 +107,8 @@ static bool contains(const struct search *s, uint64_t at)
 }
 
 /*
- * Memory that is never granted live: the seeds that are fresh for each run, and the flag that tells a compartment that it
- * is one.  And where the library is an object by itself, its state.
+ * Memory that is never granted live: the seeds that are fresh for each run, and the flag that
+ * tells a compartment that it is one.  And where the library is an object by itself, its state.
  */
 static bool is_ours(const struct search *s)
 {

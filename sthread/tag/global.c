@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * global.c - tagged globals: whole pages of a program's data that are in no image, and granted by name.  World:
- * host.
+ * global.c - tagged globals: whole pages of a program's data that are in no image, and granted by
+ * name.  World: host.
  *
- * STHREAD_TAGGED() gives each variable whole pages in a section of the tag's name, and each object file a constructor
- * that says where that section is.  sthread_init() keeps those ranges out of the image, and pins the objects they are
- * in; from then on each is a tag without an allocator, at the address that the linker gave it.
+ * STHREAD_TAGGED() gives each variable whole pages in a section of the tag's name, and each
+ * object file a constructor that says where that section is.  sthread_init() keeps those ranges
+ * out of the image, and pins the objects they are in; from then on each is a tag without an
+ * allocator, at the address that the linker gave it.
  */
 #include <errno.h>
 #include <stdlib.h>

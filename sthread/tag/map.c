@@ -2,10 +2,11 @@
 /*
  * map.c - makes a space map of tagged memory what a policy grants.  World: host.
  *
- * A lane keeps the list of what its space maps (struct tag_view).  When a run begins, what its policy does not grant is
- * unmapped and rights are corrected, by edits that ring 0 makes before ring 3 is entered; so no run can see a tag, or a
- * right, of another.  Tags that are gone need no tracking here: the run that had one has ended, its memory was replaced,
- * and an address has the same guest-physical one for ever.  The same policy again costs one comparison.
+ * A lane keeps the list of what its space maps (struct tag_view).  When a run begins, what its
+ * policy does not grant is unmapped and rights are corrected, by edits that ring 0 makes before
+ * ring 3 is entered; so no run can see a tag, or a right, of another.  Tags that are gone need no
+ * tracking here: the run that had one has ended, its memory was replaced, and an address has the
+ * same guest-physical one for ever.  The same policy again costs one comparison.
  */
 #include <assert.h>
 #include <errno.h>
@@ -37,9 +38,9 @@ static int unmap(struct tag_view *v, size_t first, size_t last)
 }
 
 /*
- * Unmaps what is not wanted, and corrects the rights of the rest.  Neighbours
- * that go, go together: a table of which nothing remains is one edit.  Between two tags there is nothing that is not
- * ours; beside data of an object there is.
+ * Unmaps what is not wanted, and corrects the rights of the rest.  Neighbours that go, go
+ * together: a table of which nothing remains is one edit.  Between two tags there is nothing that
+ * is not ours; beside data of an object there is.
  */
 static int drop(struct tag_view *v, const struct grants *want)
 {
@@ -105,7 +106,10 @@ static int map(struct tag_view *v, const struct grant *g)
 	return err;
 }
 
-/* What is mapped now is a part of what is wanted.  The list says what is mapped afterwards, also when it was not all. */
+/*
+ * What is mapped now is a part of what is wanted.  The list says what is mapped afterwards, also
+ * when it was not all.
+ */
 static int add(struct tag_view *v, const struct grants *want)
 {
 	size_t i = 0, k = 0; /* want[0..i) is mapped, [0..k) was, and all from there on is beyond */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* pin.c - memory in policies: granting it, and pinning it while a compartment runs.  World: host. */
+/*
+ * pin.c - memory in policies: granting it, and pinning it while a compartment runs.  World: host.
+ */
 #include <errno.h>
 
 #include "sthread/inside/inside.h"

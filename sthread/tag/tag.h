@@ -12,12 +12,13 @@
  *	policy/memory.c  the sorted list of grants in a policy
  *	calls.c          sthread_malloc() and its like, from the program and from inside
  *
- * Tags lie in one area of the process that is the library's for ever, since slots show it to the VM; an address is
- * the same in both worlds.  A tag that goes leaves nothing behind: its memory is replaced by fresh before the
- * addresses are given to another one, and what idle lanes still map of it goes first when they next run.
+ * Tags lie in one area of the process that is the library's for ever, since slots show it to the
+ * VM; an address is the same in both worlds.  A tag that goes leaves nothing behind: its memory
+ * is replaced by fresh before the addresses are given to another one, and what idle lanes still
+ * map of it goes first when they next run.
  *
- * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  It is a leaf, after
- * process.lock; no call of jemalloc is made with it held.
+ * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  It is a
+ * leaf, after process.lock; no call of jemalloc is made with it held.
  */
 #ifndef STHREAD_TAG_H
 #define STHREAD_TAG_H
@@ -63,11 +64,14 @@ void tag_delete(struct sthread_tag *t);
 struct sthread_tag *tag_enter_at(uint64_t at);
 void tag_leave(struct sthread_tag *t);
 /*
- * [at, *end) of a tag, or its beginning, as guest-physical memory: a slot covers it from now on, and *end is where
- * that slot ends, if that is before.  -ENOMEM.
+ * [at, *end) of a tag, or its beginning, as guest-physical memory: a slot covers it from now on,
+ * and *end is where that slot ends, if that is before.  -ENOMEM.
  */
 int tag_window(const struct sthread_tag *t, uint64_t at, uint64_t *end, dune_gpa_t *out);
-/* No call finds the tag any more, and the last one has left.  tags.lock held, and let go meanwhile. */
+/*
+ * No call finds the tag any more, and the last one has left.  tags.lock held, and let go
+ * meanwhile.
+ */
 void tag_retire(struct sthread_tag *t);
 /* Page tables of the space that are there for tags alone. */
 size_t tag_tables(struct dune_space *s);
@@ -77,7 +81,10 @@ void tags_count(uint64_t *tags, uint64_t *bytes);
 
 /* ---- global.c ---- */
 
-/* What is tagged now becomes tags, to be kept out of the image; *ranges is the caller's to free.  -ENOMEM. */
+/*
+ * What is tagged now becomes tags, to be kept out of the image; *ranges is the caller's to free.
+ * -ENOMEM.
+ */
 int tagged_init(struct ckpt_range **ranges, size_t *n);
 /* These are gone; keep: what handles there are stays.  tags.lock held. */
 void tagged_forget(bool keep);
@@ -87,8 +94,8 @@ const struct sthread_tag *tagged_find(uint64_t at);
 /* ---- data.c ---- */
 
 /*
- * The tag of the segment of writable data that has this range in its whole pages, in use.  -EINVAL: none has, or it
- * is what must stay a compartment's own; -ENOMEM.
+ * The tag of the segment of writable data that has this range in its whole pages, in use.
+ * -EINVAL: none has, or it is what must stay a compartment's own; -ENOMEM.
  */
 int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out);
 /* The one, of those that were granted ever, that has all of [at, end); NULL.  tags.lock held. */
@@ -99,8 +106,9 @@ void data_forget(bool keep);
 /* ---- pin.c ---- */
 
 /*
- * Whoever starts a run pins its policy, once: takes the reference over, and the tags that it names stay until
- * policy_unpin(), which drops both.  -EINVAL: it names a tag that is gone; the reference is dropped.
+ * Whoever starts a run pins its policy, once: takes the reference over, and the tags that it
+ * names stay until policy_unpin(), which drops both.  -EINVAL: it names a tag that is gone; the
+ * reference is dropped.
  */
 int policy_pin(const struct policy *p);
 void policy_unpin(const struct policy *p);
@@ -131,13 +139,13 @@ struct tag_view {
 };
 
 /*
- * The space maps what the policy grants, and of tags nothing else.  The policy is pinned.  -ENOMEM: it maps a part of
- * that, and may be tried again, unless it is lost.
+ * The space maps what the policy grants, and of tags nothing else.  The policy is pinned.
+ * -ENOMEM: it maps a part of that, and may be tried again, unless it is lost.
  */
 int tag_map(struct tag_view *v, const struct policy *p);
 /*
- * The same in the midst of a run, with a policy that has one grant more, or less, or other rights in one.  All or nothing,
- * or it is lost.  -ENOMEM, -EDQUOT: only for what is more.
+ * The same in the midst of a run, with a policy that has one grant more, or less, or other rights
+ * in one.  All or nothing, or it is lost.  -ENOMEM, -EDQUOT: only for what is more.
  */
 int tag_map_more(struct tag_view *v, const struct policy *p);
 void tag_map_fini(struct tag_view *v);
@@ -157,7 +165,9 @@ void *heap_alloc(struct sthread_tag *t, size_t size);
 bool heap_free(struct sthread_tag *t, uint64_t at);
 /* 0 and *out; -EINVAL: not a live block; -ENOMEM: it is as it was. */
 int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out);
-/* As far as that can be done where it is: the bytes that it has then.  -EINVAL: not a live block. */
+/*
+ * As far as that can be done where it is: the bytes that it has then.  -EINVAL: not a live block.
+ */
 long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size);
 uint64_t heap_bytes(const struct sthread_tag *t);
 /* Nobody is in the tag any more. */
