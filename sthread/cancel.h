@@ -9,7 +9,7 @@
  * No call of the library ends half way because its thread is cancelled: a request stays pending
  * until it is over.
  */
-static inline int cancel_hold(void)
+static inline int cancel_disable(void)
 {
 	int old;
 
@@ -17,7 +17,7 @@ static inline int cancel_hold(void)
 	return old;
 }
 
-static inline void cancel_release(int old)
+static inline void cancel_restore(int old)
 {
 	pthread_setcancelstate(old, NULL);
 }

@@ -25,8 +25,9 @@ static inline void futex_wait(_Atomic uint32_t *word, uint32_t while_is)
 }
 
 /*
- * Until the word is not 0.  What comes soon is not worth going to sleep for: to be woken takes longer
- * than a short run.  Others that want the processor meanwhile, the run itself perhaps, get it.
+ * Until the word is not 0.  What comes soon is not worth going to sleep for: to be woken takes
+ * longer than a short run.  Others that want the processor meanwhile, the run itself perhaps, get
+ * it.
  */
 #define FUTEX_SOON_NS 100000
 

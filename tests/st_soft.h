@@ -3,7 +3,7 @@
 #ifndef TESTS_ST_SOFT_H
 #define TESTS_ST_SOFT_H
 
-#include "sthread/internal.h"
+#include "sthread/process.h"
 
 /* The software KVM, as docs/architecture.md has it.  After st_init(). */
 static inline bool st_soft(void)

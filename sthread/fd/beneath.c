@@ -2,9 +2,9 @@
 /*
  * beneath.c - granted directories that lie one beneath the other.  World: host.
  *
- * Who may move names anywhere beneath one directory (STHREAD_FD_MAKE) could move a file beneath another that gives more
- * rights.  No table has two such: not the check of each move, for who has both could let go of one, or make a
- * compartment that has one alone.
+ * Who may move names anywhere beneath one directory (STHREAD_FD_MAKE) could move a file beneath
+ * another that gives more rights.  No table has two such: not the check of each move, for who has
+ * both could let go of one, or make a compartment that has one alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +20,8 @@ static bool same(const struct stat *a, const struct stat *b)
 }
 
 /*
- * 1 or 0, or a negative errno: it cannot be told.  Nothing is moved from one file system to another: where another
- * begins is the end.
+ * 1 or 0, or a negative errno: it cannot be told.  Nothing is moved from one file system to
+ * another: where another begins is the end.
  */
 static int lies_beneath(int inner, int outer)
 {

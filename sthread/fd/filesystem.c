@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * filesystem.c - file systems whose files are the kernel's own state, or somebody's memory, or devices: nothing there
- * is granted, opened or made.  World: host.
+ * filesystem.c - file systems whose files are the kernel's own state, or somebody's memory, or
+ * devices: nothing there is granted, opened or made.  World: host.
  */
 #include "sthread/fd/table.h"
 

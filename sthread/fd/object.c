@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * object.c - host descriptors by reference: which may be granted, and where they are kept.  World: host.
+ * object.c - host descriptors by reference: which may be granted, and where they are kept.
+ * World: host.
  */
 #include "sthread/cancel.h"
 #include "sthread/fd/table.h"
@@ -262,7 +263,7 @@ static int hold_one(void)
 	return open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-int fd_hold_low(struct fd_held *h)
+int fd_reserve_low(struct fd_reserved *h)
 {
 	int fd;
 
@@ -278,7 +279,7 @@ int fd_hold_low(struct fd_held *h)
 	return 0;
 }
 
-void fd_hold_no_more(struct fd_held *h)
+void fd_release_low(struct fd_reserved *h)
 {
 	while (h->n)
 		close(h->fd[--h->n]);
@@ -334,10 +335,10 @@ void fd_object_put(struct fd_object *o)
 	assert(before > 0);
 	if (before > 1)
 		return;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	if (fd_object_intact(o))
 		close(o->host);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	free(o);
 	atomic_fetch_sub(&live, 1);
 }

@@ -52,8 +52,9 @@ struct fd_object {
 /*
  * All give an object with one reference, whose number is out of the way of the program's own.
  * -EBADF, -EMFILE, -ENOMEM; fd_object_dir also -ENOTDIR, -EACCES, -ENOENT; fd_object_dup also
- * -EINVAL: not of a kind that can be granted (data of other devices, of the kernel's file systems, of netlink
- * sockets and of files without a name may hold memory, addresses, descriptors or processes of the master).
+ * -EINVAL: not of a kind that can be granted (data of other devices, of the kernel's file
+ * systems, of netlink sockets and of files without a name may hold memory, addresses, descriptors
+ * or processes of the master).
  */
 int fd_object_dup(int fd, struct fd_object **out);
 /*
@@ -69,21 +70,25 @@ int fd_object_again(const struct fd_object *o, struct fd_object **out);
  * What is made never has number 0, 1 or 2, not even for a moment: a thread of the program that
  * writes to the standard error, which the program closed, would write into it.  Where they are free
  * they are held meanwhile, by descriptors that nobody can write to.  Negative errno: call
- * fd_hold_no_more() all the same.
+ * fd_release_low() all the same.
  */
-struct fd_held {
+struct fd_reserved {
 	int fd[3];
 	unsigned n;
 };
-int fd_hold_low(struct fd_held *h);
-void fd_hold_no_more(struct fd_held *h);
+int fd_reserve_low(struct fd_reserved *h);
+void fd_release_low(struct fd_reserved *h);
 
 /*
- * Is it what it was?  The program can have closed the library's number, as by closefrom(), and have something else
- * there now: that is not used, and not closed either.  (Files without a name are all one to the kernel.)
+ * Is it what it was?  The program can have closed the library's number, as by closefrom(), and
+ * have something else there now: that is not used, and not closed either.  (Files without a name
+ * are all one to the kernel.)
  */
 bool fd_object_intact(const struct fd_object *o);
-/* What file it is: 0, or -1 and errno.  As the kernel knows it: no server is asked, that may not answer. */
+/*
+ * What file it is: 0, or -1 and errno.  As the kernel knows it: no server is asked, that may not
+ * answer.
+ */
 int fd_identify(int fd, struct stat *out);
 struct fd_object *fd_object_get(struct fd_object *o);
 void fd_object_put(struct fd_object *o); /* NULL is fine; the last one closes what is intact */
@@ -98,8 +103,8 @@ int fd_proc_init(void);
 void fd_proc_fini(void);
 void fd_find_devtmpfs(void);
 /*
- * filesystem.c: it lies on a file system of files: 0; -EACCES: on one of the kernel's (proc, sysfs and so on);
- * -errno of statfs().
+ * filesystem.c: it lies on a file system of files: 0; -EACCES: on one of the kernel's (proc,
+ * sysfs and so on); -errno of statfs().
  */
 int fd_check_filesystem(int fd);
 /* The same of a directory on a devtmpfs, or on what may be one. */
@@ -120,8 +125,8 @@ struct fd_entry {
 };
 
 /*
- * beneath.c: may a table that has these have one more?  -EINVAL: it is a directory that may not be beside another of
- * them; -errno of looking upwards.
+ * beneath.c: may a table that has these have one more?  -EINVAL: it is a directory that may not
+ * be beside another of them; -errno of looking upwards.
  */
 int fd_dirs_fit(const struct fd_entry *entry, unsigned n, const struct fd_entry *add);
 

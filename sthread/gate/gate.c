@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* gate.c - gates: made, let go of, asked what happened.  World: host; the public calls also ring 3. */
+/* gate.c - gates: made, destroyed, asked what happened.  World: host. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sthread/cancel.h"
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
+#include "sthread/process.h"
+#include "sthread/run/worker.h"
 
 int gate_check(const struct sthread_gate_config *cfg)
 {
@@ -26,7 +30,7 @@ static int enter(const struct sthread_gate_config *cfg)
 }
 
 static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,
-		 const struct policy *value, struct lane *maker)
+		 const struct policy *value, struct lane *creator)
 {
 	atomic_init(&g->refs, 1);
 	g->handle = (uintptr_t)g;
@@ -38,20 +42,21 @@ static void fill(struct sthread_gate *g, const struct sthread_gate_config *cfg,
 	g->kind = cfg->kind;
 	g->native = cfg->native;
 	if (cfg->after) {
-		g->after_held = gate_get((struct sthread_gate *)cfg->after);
-		g->after = g->after_held->handle;
+		g->after_ref = gate_get((struct sthread_gate *)cfg->after);
+		g->after = g->after_ref->handle;
 	}
 	g->max_calls = cfg->max_calls;
 	g->generation = process.generation;
-	g->cpu = g->calls = POLICY_NO_LIMIT;
-	if (maker) {
-		g->root = maker->root;
-		g->depth = maker->depth + 1;
+	for (unsigned k = 0; k < POLICY_LIMITS; k++)
+		g->budget.limit[k] = POLICY_NO_LIMIT;
+	if (creator) {
+		g->root = creator->nest.root;
+		g->depth = creator->nest.depth + 1;
 	}
 }
 
 int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
-	      const struct policy *value, struct lane *maker)
+	      const struct policy *value, struct lane *creator)
 {
 	struct sthread_gate *g = NULL;
 	int err = enter(cfg);
@@ -60,11 +65,11 @@ int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
 		policy_put(value);
 		return err;
 	}
-	err = helpers_start(value, maker);
+	err = helpers_start(value, creator);
 	if (!err && !(g = calloc(1, sizeof(*g))))
 		err = -ENOMEM;
 	if (!err) {
-		fill(g, cfg, value, maker);
+		fill(g, cfg, value, creator);
 		*out = g;
 	} else {
 		policy_put(value);
@@ -73,25 +78,12 @@ int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
 	return err;
 }
 
-static int create_inside(struct sthread_gate **out, const struct sthread_gate_config *cfg)
-{
-	long handle;
-
-	if (!out)
-		return -EINVAL;
-	handle = host_call(HOSTCALL_GATE_CREATE, (uintptr_t)cfg, 0, 0, 0, 0);
-	if (handle < 0)
-		return (int)handle;
-	*out = (struct sthread_gate *)handle; /* NOLINT(performance-no-int-to-ptr) */
-	return 0;
-}
-
 int sthread_gate_create(struct sthread_gate **out, const struct sthread_gate_config *cfg)
 {
 	int err;
 
 	if (is_inside())
-		return create_inside(out, cfg);
+		return inside_gate_create(out, cfg);
 	err = out ? gate_check(cfg) : -EINVAL;
 	return err ? err : gate_new(out, cfg, cfg->native ? NULL : policy_copy(cfg->policy), NULL);
 }
@@ -124,9 +116,9 @@ static void give_back(struct sthread_gate *g, struct lane *l)
 	pthread_mutex_unlock(&process.lock);
 	if (!entered)
 		return;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	gate_lane_back(l);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	process_leave();
 }
 
@@ -154,7 +146,7 @@ void sthread_gate_destroy(struct sthread_gate *g)
 	if (!g)
 		return;
 	if (is_inside()) {
-		host_call(HOSTCALL_GATE_DESTROY, (uintptr_t)g, 0, 0, 0, 0);
+		inside_gate_destroy(g);
 		return;
 	}
 	l = gate_close(g);

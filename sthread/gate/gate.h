@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate.h - callgates.  World: host; struct gate_entry and gate_inside() also ring 3.
+ * gate.h - callgates.  World: host.
  *
  *	inside: host call ──┐                          ┌── run.c: a lane, on this thread
  *	                    ├── call.c ── perform ─────┤
  *	master, native ─────┘   checks, copies once    └── native.c: the master
  *
  * A call is a struct gate_call on the stack of the thread that serves the caller.  Calls within
- * calls are linked by `up`, lanes by `callee`: who stops a lane stops what it waits for.
+ * calls are linked by `parent_call`, lanes by `waiting_for`: what stops a lane stops what it
+ * waits for.
  *
- * One that a compartment made (nest/nest.h) runs one call at a time, of either kind, since what it may use
- * at once is taken out of its maker's limits.
+ * One that a compartment made (nest/nest.h) runs one call at a time, of either kind, since what
+ * it may use at once is taken out of its creator's limits.
  *
  * Locking: one lock for what changes in all gates: queues, the lanes of recycled ones, `gone`, the
- * last record. Only lane.lock is taken under it.
+ * last record. Only stop.lock of a lane is taken under it.
  */
 #ifndef STHREAD_GATE_H
 #define STHREAD_GATE_H
@@ -24,94 +25,33 @@
 #include <stdint.h>
 #include <sthread.h>
 
-struct lane;
-struct policy;
-struct gate_waiter;
+#include "sthread/policy/refs.h"
+#include "sthread/run/call.h"
+#include "sthread/run/lane.h"
 
-/*
- * One sequence of calls within calls.  It waits for one gate at most.  Its first caller may be a compartment that was
- * made in a call of another, which does not end before it.
- */
-struct gate_chain {
-	struct sthread_gate *waits;
-	const struct gate_chain *above; /* that other, or NULL */
+/* A gate that a run made. */
+struct gate_own {
+	struct sthread_gate *gate; /* NULL: the place is free */
+	bool destroyed;		   /* and a call may still be under way */
+	struct gate_count count;   /* of its creator's calls */
+	uint64_t lent[POLICY_LIMITS];
 };
-
-struct sthread_gate {
-	atomic_uint refs;
-	uint64_t handle; /* its name inside: its address; of one that was made there, a number */
-	char name[STHREAD_GATE_NAME];
-	sthread_gate_fn *fn;
-	void *trusted;
-	const struct policy *policy; /* NULL: native, or gate_let_go() */
-	enum sthread_gate_kind kind;
-	bool native;
-	uint64_t after; /* a handle; 0: any time */
-	struct sthread_gate *after_held; /* nobody else gets that handle; NULL: no rule, or gate_let_go() */
-	unsigned max_calls;
-	unsigned generation; /* process.generation when it was made */
-	struct lane *root;   /* made inside: the lane.root of its maker; NULL: the master made it */
-	unsigned depth;	     /* of its calls */
-	/* The holder's: CPU time and calls of gates lent to it, and left; POLICY_NO_LIMIT: not lent. */
-	uint64_t cpu, calls;
-	uint64_t over; /* CPU time used beyond what was lent */
-
-	/* Under the lock: */
-	bool gone;
-	bool failed; /* `last` is the record of a call */
-	struct sthread_result last;
-	struct gate_chain *holder; /* RECYCLED, or made inside: who runs it */
-	struct lane *runs;	   /* made inside: where that call is */
-	struct gate_waiter *queue; /* first come, first served */
-	struct lane *lane;	   /* RECYCLED, at rest: what it keeps.  NULL: it starts anew */
-
-	struct sthread_gate *unheld; /* nobody's any more: the next that is to be freed */
-};
-
-struct gate_call {
-	struct sthread_gate *gate;
-	struct gate_call *up; /* the call that the caller itself serves, or NULL */
-	struct lane *caller;  /* the compartment that calls; NULL: the master, or a native gate */
-	struct lane *stopper; /* whose end is the end of this; NULL: nobody's */
-	struct gate_chain *chain, own_chain;
-	unsigned depth;
-	uint64_t id; /* of the caller */
-	size_t in_len, out_cap;
-	unsigned char *in, *out; /* the private copies */
-	uint64_t out_at;	 /* in the caller, if there is one */
-	bool began, failed;	 /* fn has been entered; has not returned properly */
-	ssize_t answer;		 /* native.c */
-	sigset_t mask;		 /* run.c */
-	unsigned n_given;
-	int given[STHREAD_GATE_GIVES]; /* numbers in the caller's table */
-	const struct policy *before;   /* the caller's, held, if it was given a tag; else NULL */
-};
-
-/* policy/refs.c */
-struct sthread_gate *gate_get(struct sthread_gate *g);
-void gate_put(struct sthread_gate *g); /* NULL is fine */
-/*
- * It is gone, nothing runs it, and nothing will: its policy and its rule go.  Who still has a reference has a name, and
- * not, by way of the policy, whatever was made before.
- */
-void gate_let_go(struct sthread_gate *g);
-/* A reference less, where one thing leads to another; what is nobody's any more is listed, for gates_free(). */
-void gate_drop(struct sthread_gate *g, struct sthread_gate **unheld);
-void gates_free(struct sthread_gate *unheld);
 
 /* gate.c */
 int gate_check(const struct sthread_gate_config *cfg); /* -EINVAL, -ENOTSUP */
 /*
  * One that was checked, with a reference on its policy, which is taken over in any case (NULL:
- * native).  maker: the run that asks for it, served by this thread; NULL: the master.
+ * native).  creator: the run that asks for it, served by this thread; NULL: the master.
  */
 int gate_new(struct sthread_gate **out, const struct sthread_gate_config *cfg,
-	      const struct policy *value, struct lane *maker);
-/* No call begins any more.  What it keeps, if it is at rest, or NULL. */
+	      const struct policy *value, struct lane *creator);
+/* No call begins any more.  The lane that it keeps, if it is idle, or NULL. */
 struct lane *gate_close(struct sthread_gate *g);
 /* Of one made inside: the same, and a call that is under way ends; when it returns, none is. */
 void gate_cut(struct sthread_gate *g);
 
+/* call.c: one that the run made and did not destroy; NULL. */
+struct gate_own *gate_own_find(const struct lane *l, uint64_t handle);
 /* call.c: what the run may call, by its handle: of its policy, or its own.  NULL: none. */
 struct sthread_gate *gate_callable(struct lane *l, uint64_t handle);
 /* call.c: what hostcall_serve() hands on */
@@ -137,7 +77,7 @@ void gates_forked(void);
 /* run.c: the answer's length, now in c->out, or a negative errno */
 ssize_t gate_in_lane(struct gate_call *c);
 void gate_lane_back(struct lane *l); /* what a recycled gate kept */
-/* A run of it has ended, and used up so much of the limits; of CPU time only what it made. */
+/* A run of it has ended and spent that much of its limits; of CPU time only what it made did. */
 void gate_spend(struct sthread_gate *g, const uint64_t *spent); /* by enum sthread_limit */
 /* A length of at most cap, or an errno. */
 static inline bool gate_answer_ok(ssize_t n, size_t cap)
@@ -147,31 +87,5 @@ static inline bool gate_answer_ok(ssize_t n, size_t cap)
 
 /* native.c */
 ssize_t gate_in_master(struct gate_call *c);
-struct gate_call *gate_current(void); /* the call whose native gate this thread runs, or NULL */
-/*
- * Does this thread run a native gate that the lane, or a compartment made in it, waits for, at whatever depth?  Nobody
- * may wait for it here.
- */
-bool gate_serves(const struct lane *l);
-/* By a thread of the program, before native_run(): -EAGAIN */
-int natives_start(void);
-/*
- * Runs fn(arg) to its end where nothing confines it: here, or, if `asks` (NULL: the master) runs on a worker, on a
- * thread of the library that is not behind the second wall.  -EAGAIN: there is none.
- */
-int native_run(const struct lane *asks, void (*fn)(void *), void *arg);
-void natives_end(void); /* none runs */
-void natives_forked(void);
-
-/* inside/gate.c: what a gate's lane finds at the beginning of its message */
-struct gate_entry {
-	sthread_gate_fn *fn;
-	void *trusted;
-	const void *in;
-	size_t in_len;
-	void *out;
-	size_t out_cap;
-};
-void *gate_inside(void *entry);
 
 #endif

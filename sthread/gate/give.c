@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * give.c - what a gate hands to its caller: descriptors and tags, with rights that it has itself.  World: host;
- * the public calls also ring 3.
+ * give.c - what a gate hands to its caller: descriptors and tags, with rights that it has
+ * itself.  World: host.
  *
- * The caller waits.  So all is put in its place at once, which can fail while the gate can still be told, and taken
- * away again when the call does not succeed: the caller has what it was given when the call has returned, or never had.
+ * The caller waits.  So all is put in its place at once, which can fail while the gate can still
+ * be told, and taken away again when the call does not succeed: the caller has what it was given
+ * when the call has returned, or never had.
  */
 #include <assert.h>
 #include <errno.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/tag/tag.h"
 
 /* ---- descriptors ---- */
@@ -42,7 +44,7 @@ long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
 	struct fd_object *obj;
 	int err;
 
-	if (!l->serves || !l->serves->caller || !fd_rights_ok(rights))
+	if (!l->gates.serving || !l->gates.serving->caller || !fd_rights_ok(rights))
 		return -EINVAL;
 	e = fdtab_find(&l->ctx.fds, fd);
 	if (!e)
@@ -52,9 +54,12 @@ long gate_serve_give_fd(struct lane *l, int fd, uint64_t rights)
 	/* An epoll set refers to numbers of the gate's own table. */
 	if (e->obj->kind == FD_EPOLL)
 		return -EINVAL;
-	/* An object of its own: closing the number leaves the epoll sets that it is in, and no other. */
+	/*
+	 * An object of its own: closing the number leaves the epoll sets that it is in, and no
+	 * other.
+	 */
 	err = fd_object_again(e->obj, &obj);
-	return err ? err : give_fd(l->serves, obj, (unsigned)rights, e->dir);
+	return err ? err : give_fd(l->gates.serving, obj, (unsigned)rights, e->dir);
 }
 
 int sthread_gate_give_fd(int fd, unsigned rights)
@@ -64,7 +69,7 @@ int sthread_gate_give_fd(int fd, unsigned rights)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_GATE_GIVE_FD, (uint64_t)fd, rights, 0, 0, 0);
+		return inside_gate_give_fd(fd, rights);
 	c = gate_current();
 	if (!c || !c->caller || !fd_rights_ok(rights))
 		return -EINVAL;
@@ -74,37 +79,40 @@ int sthread_gate_give_fd(int fd, unsigned rights)
 
 /* ---- tags ---- */
 
-/* From now on the policy of its run is this one, which is held; the reference is taken over. */
+/* From now on the policy of its run is this one, which is pinned and taken over. */
 static void adopt(struct lane *l, const struct policy *p)
 {
-	l->holds = p;
+	l->pinned = p;
 	l->ctx.policy = p;
 }
 
 /*
- * The caller's limit leaves no room, or guest memory is short.  What the caller does not need goes, once; but not the
- * place for its answer, which is there already.
+ * The caller's limit leaves no room, or guest memory is short.  What the caller does not need
+ * goes, once; but not the place for its answer, which is there already.
  */
 static int map_more(struct gate_call *c, const struct policy *wider)
 {
 	struct lane *l = c->caller;
 	int err;
 
-	while ((err = tag_map_more(l, wider)) == -ENOMEM && !l->lost && lanes_shrink())
+	while ((err = tag_map_more(&l->tags, wider)) == -ENOMEM && !lane_is_lost(l) && lanes_shrink())
 		;
 	if (err != -EDQUOT)
 		return err;
-	if (lane_shed(l))
+	if (lane_trim(l))
 		return -ENOMEM;
 	if (c->out_cap && uaccess_prepare_out(&l->ctx.mem, dune_gva(c->out_at), c->out_cap)) {
-		l->ctx.mem.nomem = false; /* the gate is told; what it answers is tried then */
+		l->ctx.mem.nomem = false; /* the gate gets the error; its answer is copied later */
 		return -ENOMEM;
 	}
-	err = tag_map_more(l, wider);
+	err = tag_map_more(&l->tags, wider);
 	return err == -EDQUOT ? -ENOMEM : err;
 }
 
-/* A run's rights are its policy: so its policy becomes one that grants e, too, for as long as the run lasts. */
+/*
+ * A run's rights are its policy: so its policy becomes one that grants e, too, for as long as the
+ * run lasts.
+ */
 static int give_memory(struct gate_call *c, const struct grant *e)
 {
 	struct lane *l = c->caller;
@@ -116,23 +124,20 @@ static int give_memory(struct gate_call *c, const struct grant *e)
 	err = policy_with_memory(l->ctx.policy, e, &wider);
 	if (err)
 		return err;
-	err = policy_hold(wider);
+	err = policy_pin(wider);
 	if (err)
-		goto no_hold;
+		return err;
 	err = map_more(c, wider);
-	if (err)
-		goto no_map;
+	if (err) {
+		policy_unpin(wider);
+		return err;
+	}
 	if (c->before)
-		lane_let_go(l);
+		lane_unpin_policy(l);
 	else
-		c->before = l->holds;
+		c->before = l->pinned;
 	adopt(l, wider);
 	return 0;
-no_map:
-	policy_release(wider);
-no_hold:
-	policy_put(wider);
-	return err;
 }
 
 /* Writing includes reading. */
@@ -146,15 +151,18 @@ long gate_serve_give_tag(struct lane *l, uint64_t tag, uint64_t rights)
 	const struct grant *g;
 	struct grant e;
 
-	if (!l->serves || !l->serves->caller || !tag_rights_ok(rights))
+	if (!l->gates.serving || !l->gates.serving->caller || !tag_rights_ok(rights))
 		return -EINVAL;
-	/* Of memory that is no tag's nobody inside has a handle; and to take that away again can take tables. */
+	/*
+	 * Memory that is no tag's has no handle inside; and taking it away again can need page
+	 * tables.
+	 */
 	g = grants_handle(&l->ctx.policy->mem, tag);
 	if (!g || g->tag->plain || (rights & ~(uint64_t)g->rights))
 		return -EPERM;
 	e = *g;
 	e.rights = with_read(rights);
-	return give_memory(l->serves, &e);
+	return give_memory(l->gates.serving, &e);
 }
 
 int sthread_gate_give_tag(struct sthread_tag *tag, unsigned rights)
@@ -164,7 +172,7 @@ int sthread_gate_give_tag(struct sthread_tag *tag, unsigned rights)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_GATE_GIVE_TAG, (uintptr_t)tag, rights, 0, 0, 0);
+		return inside_gate_give_tag(tag, rights);
 	c = gate_current();
 	if (!c || !c->caller || !tag_rights_ok(rights))
 		return -EINVAL;
@@ -189,13 +197,12 @@ void gate_given(struct gate_call *c, bool stays)
 	if (!c->before)
 		return;
 	if (stays) {
-		policy_release(c->before);
-		policy_put(c->before);
+		policy_unpin(c->before);
 		return;
 	}
 	/* Less than is mapped takes no table. */
-	if (tag_map_more(l, c->before))
+	if (tag_map_more(&l->tags, c->before))
 		assert(!"what was mapped for a call can be unmapped");
-	lane_let_go(l);
+	lane_unpin_policy(l);
 	adopt(l, c->before);
 }

@@ -6,15 +6,15 @@
  * by" leads from each gate to one other, and a wait that would close a circle is refused before it
  * begins: no deadlock, whatever gates call each other from however many threads.
  *
- * A chain that another is above of ends before that one lets go of any gate: a wait for it is refused, too.  What the
- * other waits for meanwhile, but for gates, is not looked at.
+ * A chain with another above it ends before that one releases any gate: a wait for it is refused,
+ * too.  What the other waits for meanwhile, but for gates, is not looked at.
  */
 #include <errno.h>
 #include <pthread.h>
 
 #include "sthread/futex.h"
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/syscall/syscall.h"
 
 struct gate_waiter {
 	struct gate_chain *chain;
@@ -77,14 +77,15 @@ static void dequeue(struct sthread_gate *g, struct gate_waiter *w)
 }
 
 /*
- * What is to be taken back from those that wait with this thread.  Whoever holds the gate may be
- * waiting for that.  True: one of them is served by another thread, which is signalled in our place.
+ * Serves pending revocations for the callers that wait with this thread: the holder of the gate
+ * may be waiting for that.  True: one of them is served by another thread, which is signalled in
+ * our place.
  */
 static bool attend(const struct gate_call *c)
 {
 	bool other = false;
 
-	for (; c; c = c->up) {
+	for (; c; c = c->parent_call) {
 		if (c->caller)
 			sys_attend(&c->caller->ctx);
 		else

@@ -11,7 +11,10 @@
 #include <string.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/gate.h"
+#include "sthread/process.h"
+#include "sthread/run/budget.h"
+#include "sthread/run/helper.h"
 
 #define ALIGN16(x) (((x) + 15) & ~15UL)
 #define IN_AT	   ALIGN16(sizeof(struct gate_entry))
@@ -59,7 +62,7 @@ static int wipe_page(void *ctx, dune_gva_t at, const struct dune_leaf *leaf)
 	return 0;
 }
 
-/* What is there of [low, end) is zero again. */
+/* Zeroes the private pages of [low, end). */
 static void wipe(struct lane *l, uint64_t low, uint64_t end)
 {
 	struct wipe w = { l->ctx.mem.vm, end };
@@ -71,17 +74,20 @@ static void wipe(struct lane *l, uint64_t low, uint64_t end)
 
 static int begin(const struct gate_call *c, struct lane *l, bool again)
 {
-	bool own_thread = c->caller && c->caller->ctx.own_thread;
+	bool on_worker = c->caller && c->caller->ctx.on_worker;
 	int err;
 
 	if (again) {
-		l->ctx.own_thread = own_thread;
+		l->ctx.on_worker = on_worker;
 		sys_again(&l->ctx);
 		wipe(l, process.message_low, process.message_low + MESSAGE_SIZE);
 		wipe(l, process.stack_low, process.stack_top - STACK_TOP_RESERVED);
 		return 0;
 	}
-	err = lane_begin(l, c->gate->policy, own_thread);
+	err = policy_pin(policy_get(c->gate->policy));
+	if (err)
+		return err;
+	err = lane_begin(l, c->gate->policy, on_worker);
 	if (!err)
 		err = dune_region_add(l->space, dune_gva(process.message_low), MESSAGE_SIZE,
 				      DUNE_READ | DUNE_WRITE);
@@ -90,7 +96,7 @@ static int begin(const struct gate_call *c, struct lane *l, bool again)
 
 /* ---- one call ---- */
 
-/* What the caller sees of how it ended. */
+/* The result of the call, from how the run ended. */
 static ssize_t answer_of(const struct sthread_result *r)
 {
 	switch (r->end) {
@@ -116,7 +122,7 @@ static ssize_t answer_of(const struct sthread_result *r)
 	return -ENOTRECOVERABLE;
 }
 
-/* Who cuts a gate short must find where its call is. */
+/* gate_cut() stops the call that is under way by this. */
 static void tell_runs(struct sthread_gate *g, struct lane *l)
 {
 	gate_lock();
@@ -124,21 +130,28 @@ static void tell_runs(struct sthread_gate *g, struct lane *l)
 	gate_unlock();
 }
 
-/* What there was not of it. */
-static uint64_t take_off(uint64_t *left, uint64_t spent)
-{
-	uint64_t n = spent < *left ? spent : *left;
-
-	if (*left == POLICY_NO_LIMIT)
-		return 0;
-	*left -= n;
-	return spent - n;
-}
-
 void gate_spend(struct sthread_gate *g, const uint64_t *spent)
 {
-	g->over += take_off(&g->cpu, spent[STHREAD_LIMIT_CPU_NS]);
-	take_off(&g->calls, spent[STHREAD_LIMIT_GATE_CALLS]);
+	g->budget.spent[STHREAD_LIMIT_CPU_NS] += spent[STHREAD_LIMIT_CPU_NS];
+	g->budget.spent[STHREAD_LIMIT_GATE_CALLS] += spent[STHREAD_LIMIT_GATE_CALLS];
+}
+
+static int enter(struct gate_call *c, struct lane *l, struct sthread_result *r)
+{
+	const struct lane_entry e = {
+		.fn = gate_inside,
+		.arg = (void *)process.message_low,
+		.root = c->gate->root,
+		.depth = c->gate->depth,
+		.enclosing_call = gate_current(),
+		.cpu = budget_left(&c->gate->budget, STHREAD_LIMIT_CPU_NS),
+		.calls = budget_left(&c->gate->budget, STHREAD_LIMIT_GATE_CALLS),
+	};
+	int err = lane_enter(l, &e, r);
+
+	if (!err)
+		gate_spend(c->gate, l->budget.spent);
+	return err;
 }
 
 /* *proper: it returned what a gate may return. */
@@ -148,17 +161,17 @@ static ssize_t serve(struct gate_call *c, struct lane *l, bool again, struct sth
 	ssize_t n;
 	int err;
 
-	l->serves = c;
+	l->gates.serving = c;
 	err = begin(c, l, again);
-	for (bool tried = false; !err && (err = message_in(c, l)) == -ENOMEM && lane_room(l, &tried);)
+	for (bool tried = false; !err && (err = message_in(c, l)) == -ENOMEM && lane_reclaim(l, &tried);)
 		err = 0;
 	c->began = !err;
 	if (!err)
-		err = lane_enter(l, gate_inside, (void *)process.message_low, NULL, r);
+		err = enter(c, l, r);
 	if (err)
 		*r = (struct sthread_result){ .end = STHREAD_NOT_STARTED,
 					      .value = (void *)(intptr_t)err };
-	l->serves = NULL;
+	l->gates.serving = NULL;
 	n = answer_of(r);
 	*proper = r->end == STHREAD_RETURNED && gate_answer_ok(n, c->out_cap);
 	if (*proper && n > 0)
@@ -180,12 +193,12 @@ static void get(void *arg)
 	w->err = lane_get(&w->lane);
 }
 
-/* A new one is not for a worker to make: see native.c. */
+/* A new one is not for a worker to make: see run/helper.c. */
 static int fresh_lane(const struct gate_call *c, struct lane **out)
 {
 	struct lane_wanted w = { .lane = lane_get_idle() };
 
-	if (!w.lane && native_run(c->caller, get, &w))
+	if (!w.lane && helper_run(c->caller, get, &w))
 		return -EAGAIN;
 	if (!w.err)
 		*out = w.lane;
@@ -199,14 +212,14 @@ static int attach(struct gate_call *c, struct lane *l)
 	int err = 0;
 
 	if (c->caller) {
-		l->signals = c->caller->signals ? c->caller->signals : c->caller;
-		l->cpu_clock = l->signals->cpu_clock;
+		l->stop.signal_lane = c->caller->stop.signal_lane ? c->caller->stop.signal_lane : c->caller;
+		l->deadline.cpu_clock = l->stop.signal_lane->deadline.cpu_clock;
 	} else if ((err = lane_arm(l))) {
 		return err;
 	}
-	l->made_inside = c->gate->root;
-	if (c->stopper && !lane_link_callee(c->stopper, l)) {
-		l->signals = NULL;
+	l->stop.made_inside = c->gate->root;
+	if (c->stop_source && !lane_link_callee(c->stop_source, l)) {
+		l->stop.signal_lane = NULL;
 		lane_disarm(l);
 		return -ECANCELED;
 	}
@@ -220,9 +233,9 @@ static void detach(struct gate_call *c, struct lane *l)
 {
 	if (sigismember(&c->mask, process.signal))
 		pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
-	if (c->stopper)
-		lane_unlink_callee(c->stopper);
-	l->signals = NULL;
+	if (c->stop_source)
+		lane_unlink_callee(c->stop_source);
+	l->stop.signal_lane = NULL;
 	lane_disarm(l);
 }
 
@@ -249,7 +262,7 @@ static void keep_record(struct sthread_gate *g, const struct sthread_result *r)
 	gate_unlock();
 }
 
-/* *l: the lane that the gate keeps, or NULL; and what it keeps afterwards. */
+/* *kept: the lane that the gate keeps between calls, or NULL; before and after. */
 static ssize_t run(struct gate_call *c, struct lane **kept)
 {
 	struct sthread_gate *g = c->gate;
@@ -276,7 +289,7 @@ static ssize_t run(struct gate_call *c, struct lane **kept)
 		c->failed = true;
 		keep_record(g, &r);
 	}
-	if (proper && g->kind == STHREAD_GATE_RECYCLED && !l->lost) {
+	if (proper && g->kind == STHREAD_GATE_RECYCLED && !lane_is_lost(l)) {
 		*kept = l;
 		return n;
 	}

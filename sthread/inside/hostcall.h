@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hostcall.h - the library's own calls from inside a compartment.  World: ring 3 (host_call), and host.
+ * hostcall.h - the library's own calls from inside a compartment.  World: ring 3 (host_call), and
+ * host.
  *
- * They travel as system calls with numbers that Linux does not have.  As with those, nothing that arrives is
- * believed: an argument that names an object of the library is looked up among those that the caller's policy
- * grants, and never followed.
+ * They travel as system calls with numbers that Linux does not have.  As with those, nothing that
+ * arrives is believed: an argument that names an object of the library is looked up among those
+ * that the caller's policy grants, and never followed.
  */
 #ifndef STHREAD_INSIDE_HOSTCALL_H
 #define STHREAD_INSIDE_HOSTCALL_H
@@ -65,8 +66,9 @@ static inline long host_call(enum hostcall nr, uint64_t a, uint64_t b, uint64_t 
 struct sys_ctx;
 
 /*
- * Serves one that is not the end, on the host: result, -errno, or SYS_PERFORM_END.  -ENOSYS: no such call.  Set as
- * ctx->host_call by the owner of the run; ctx->mem checks and copies what arguments point to.
+ * Serves one that is not the end, on the host: result, -errno, or SYS_PERFORM_END.  -ENOSYS: no
+ * such call.  Set as ctx->host_call by the owner of the run; ctx->mem checks and copies what
+ * arguments point to.
  */
 long hostcall_serve(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* inside.c - is this a compartment, and the end of one.  World: ring 3, and the program. */
-#include <pthread.h>
+#include "sthread/inside/inside.h"
 
-#include "sthread/internal.h"
+#include <pthread.h>
+#include <sthread.h>
+
+#include "sthread/inside/hostcall.h"
 
 /* The checkpoint patches its copy of this byte: nothing else tells the two worlds apart. */
 volatile bool sthread_inside_flag;

@@ -7,14 +7,21 @@
 #include <string.h>
 
 #include "sthread/futex.h"
-#include "sthread/internal.h"
+#include "sthread/run/budget.h"
+#include "sthread/run/reclaim.h"
+#include "sthread/run/worker.h"
 
 /* Handles of a run: its number, which no other has, and a count. */
 #define HANDLE_COUNT 24
 
+static void end(struct lane *l);
+static void fini(struct lane *l);
+
+static const struct nest_ops ops = { .end = end, .fini = fini };
+
 struct nest *nest_of(struct lane *l)
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n = atomic_load(&l->nest.made);
 
 	if (n)
 		return n;
@@ -22,7 +29,9 @@ struct nest *nest_of(struct lane *l)
 	if (!n)
 		return NULL;
 	pthread_mutex_init(&n->lock, NULL);
-	atomic_store(&l->nest, n);
+	l->nest.ops = &ops;
+	l->gates.own = n->gate;
+	atomic_store(&l->nest.made, n);
 	return n;
 }
 
@@ -35,7 +44,7 @@ uint64_t nest_handle(struct lane *l, struct nest *n)
 
 static struct nest_child *find(struct lane *l, uint64_t handle)
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n = atomic_load(&l->nest.made);
 
 	for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st && !n->child[i].detached && n->child[i].handle == handle)
@@ -43,7 +52,7 @@ static struct nest_child *find(struct lane *l, uint64_t handle)
 	return NULL;
 }
 
-static void seat(struct nest *n, struct nest_child *c, struct sthread *st)
+static void set_slot(struct nest *n, struct nest_child *c, struct sthread *st)
 {
 	pthread_mutex_lock(&n->lock);
 	c->st = st;
@@ -51,27 +60,27 @@ static void seat(struct nest *n, struct nest_child *c, struct sthread *st)
 }
 
 /* Waits for its end, and forgets it. */
-static void bury(struct lane *l, struct nest *n, struct nest_child *c, struct sthread_result *r)
+static void reap(struct lane *l, struct nest *n, struct nest_child *c, struct sthread_result *r)
 {
 	struct sthread *st = c->st;
 	uint64_t spent[POLICY_LIMITS];
 
 	while (!atomic_load(&st->done))
 		futex_wait(&st->done, 0);
-	seat(n, c, NULL);
+	set_slot(n, c, NULL);
 	memcpy(spent, st->spent, sizeof(spent));
 	(void)!sthread_join(st, r);
-	nest_give_back(l, n, c->limit, spent);
+	budget_take_back(l, c->lent, spent);
 }
 
 /* Those that nobody will join. */
-static void sweep(struct lane *l, struct nest *n)
+static void reap_detached(struct lane *l, struct nest *n)
 {
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
 		struct nest_child *c = &n->child[i];
 
 		if (c->st && c->detached && atomic_load(&c->st->done))
-			bury(l, n, c, NULL);
+			reap(l, n, c, NULL);
 	}
 }
 
@@ -89,7 +98,7 @@ static int start(struct lane *l, struct nest *n, const struct policy *value, voi
 {
 	struct nest_child *c = place(n);
 	struct sthread *st;
-	int err = c ? nest_lend(l, n, value, c->limit) : -EAGAIN;
+	int err = c ? budget_lend(l, value, c->lent) : -EAGAIN;
 
 	if (err) {
 		policy_put(value);
@@ -97,12 +106,12 @@ static int start(struct lane *l, struct nest *n, const struct policy *value, voi
 	}
 	err = worker_start(&st, value, (void *(*)(void *))(uintptr_t)fn, arg, l);
 	if (err) {
-		nest_give_back(l, n, c->limit, NULL);
+		budget_take_back(l, c->lent, NULL);
 		return err;
 	}
 	c->handle = nest_handle(l, n);
 	c->detached = false;
-	seat(n, c, st);
+	set_slot(n, c, st);
 	*out = c;
 	return 0;
 }
@@ -115,9 +124,9 @@ static int create(struct lane *l, const uint64_t arg[3], struct nest_child **out
 
 	if (!n)
 		return -ENOMEM;
-	if (l->depth >= STHREAD_NEST_DEPTH)
+	if (l->nest.depth >= STHREAD_NEST_DEPTH)
 		return -ELOOP;
-	sweep(l, n);
+	reap_detached(l, n);
 	err = nest_policy_value(l, arg[0], &value);
 	if (err)
 		return err;
@@ -134,7 +143,7 @@ static int wait_for(struct lane *l, struct nest_child *c)
 {
 	while (!atomic_load(&c->st->done)) {
 		sys_attend(&l->ctx);
-		if (atomic_load(&l->stop))
+		if (atomic_load(&l->stop.requested))
 			return -EINTR;
 		futex_wait(&c->st->done, 0);
 	}
@@ -163,11 +172,11 @@ static int join(struct lane *l, struct nest_child *c, uint64_t at)
 		err = wait_for(l, c);
 	if (err)
 		return err;
-	bury(l, atomic_load(&l->nest), c, &r);
+	reap(l, atomic_load(&l->nest.made), c, &r);
 	return deliver(l, at, &r);
 }
 
-/* Joined at once.  Not on this thread: who is to be stopped, or to give something up, is one run. */
+/* Joined at once.  Not on this thread: a stop or a revocation is for one run. */
 static int call(struct lane *l, const uint64_t arg[4])
 {
 	struct sthread_result r;
@@ -176,7 +185,7 @@ static int call(struct lane *l, const uint64_t arg[4])
 
 	if (err || (err = create(l, arg, &c)) || (err = wait_for(l, c)))
 		return err;
-	bury(l, atomic_load(&l->nest), c, &r);
+	reap(l, atomic_load(&l->nest.made), c, &r);
 	if (r.end == STHREAD_NOT_STARTED)
 		return (int)(intptr_t)r.value;
 	return deliver(l, arg[3], &r);
@@ -206,43 +215,41 @@ long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 
 /* ---- the creator's end ---- */
 
-void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS])
+static void end(struct lane *l)
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n = atomic_load(&l->nest.made);
 
-	if (!n)
-		return;
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
 			(void)!sthread_kill(n->child[i].st);
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->child[i].st)
-			bury(l, n, &n->child[i], NULL);
+			reap(l, n, &n->child[i], NULL);
 	nest_gates_end(l, n);
-	nest_write_off(l, n, spent);
+	budget_write_off(l);
 }
 
-void nest_fini(struct lane *l)
+static void fini(struct lane *l)
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n = atomic_load(&l->nest.made);
 
-	if (!n)
-		return;
-	atomic_store(&l->nest, NULL);
+	atomic_store(&l->nest.made, NULL);
+	l->gates.own = NULL;
+	l->budget.kept = 0;
 	for (unsigned i = 0; i < STHREAD_NEST_POLICIES; i++)
 		sthread_policy_destroy(n->policy[i].p);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
 }
 
-unsigned nest_bar(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE])
+unsigned nest_revoke_gates(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE])
 {
 	struct nest *n;
 	unsigned found;
 
-	/* First: who makes a gate looks at this when it has its seat. */
-	atomic_store(&l->barred, file);
-	n = atomic_load(&l->nest);
+	/* First: a gate that is being made is in the table before this is looked at. */
+	atomic_store(&l->nest.revoking_file, file);
+	n = atomic_load(&l->nest.made);
 	if (!n)
 		return 0;
 	pthread_mutex_lock(&n->lock);
@@ -253,7 +260,7 @@ unsigned nest_bar(struct lane *l, uint64_t file, struct sthread_gate *list[STHRE
 
 unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE])
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n = atomic_load(&l->nest.made);
 	unsigned found = 0;
 
 	if (!n)

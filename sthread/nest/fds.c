@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fds.c - descriptors that a run holds by what it made, though it closed them.  World: host.
+ * fds.c - descriptors kept open by a policy, child or gate of the run after the run closed its
+ * own number.  World: host.
  *
- * A policy keeps what it grants open, also where its maker closes it.  Beyond what is lent to those that run, such
- * descriptors count as the maker's own whenever one more is to be granted: so the host has at most about twice as many
- * of a run's as its limit says.
+ * A policy keeps what it grants open, also where its creator closes it.  Beyond what is lent to
+ * those that run, such descriptors count as the creator's own whenever one more is to be granted:
+ * so the host has at most about twice as many of a run's as its limit says.
  */
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
 #include "sthread/nest/nest.h"
 
 /* Of the grants, those that are not in the table of the run, under their number. */
@@ -30,7 +30,7 @@ static uint64_t beyond(uint64_t gone, const uint64_t lent[POLICY_LIMITS])
 
 static uint64_t held(const struct lane *l, const struct nest *n)
 {
-	uint64_t sum = l->ctx.fds.n + n->lent[STHREAD_LIMIT_FDS];
+	uint64_t sum = l->ctx.fds.n + l->budget.lent[STHREAD_LIMIT_FDS];
 
 	for (unsigned i = 0; i < STHREAD_NEST_POLICIES; i++) {
 		const struct policy *value;
@@ -43,16 +43,16 @@ static uint64_t held(const struct lane *l, const struct nest *n)
 	}
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++) {
 		if (n->child[i].st)
-			sum += beyond(gone_from(l, n->child[i].st->policy), n->child[i].limit);
+			sum += beyond(gone_from(l, n->child[i].st->policy), n->child[i].lent);
 		if (n->gate[i].gate)
-			sum += beyond(gone_from(l, n->gate[i].gate->policy), n->gate[i].limit);
+			sum += beyond(gone_from(l, n->gate[i].gate->policy), n->gate[i].lent);
 	}
 	return sum;
 }
 
-bool nest_hoards(struct lane *l)
+bool nest_over_fd_limit(struct lane *l)
 {
-	const struct nest *n = atomic_load(&l->nest);
+	const struct nest *n = atomic_load(&l->nest.made);
 
 	return n && held(l, n) > l->ctx.policy->limit[STHREAD_LIMIT_FDS];
 }

@@ -2,7 +2,7 @@
 /*
  * gate.c - gates that a compartment makes, from their start to their end.  World: host.
  *
- * What such a gate may use of memory and descriptors is taken out of its maker's limits from its
+ * What such a gate may use of memory and descriptors is taken out of its creator's limits from its
  * beginning to its end, and so is enough for one call at a time.  The CPU time of a call is its
  * caller's; what was lent of it is for the children of all its calls together, and what was lent of
  * calls of gates for what all its calls call.
@@ -12,49 +12,22 @@
 #include <string.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
 #include "sthread/nest/nest.h"
+#include "sthread/run/budget.h"
 
 /* Handles of gates and addresses of gates are in one table: no address has this bit. */
 #define GATE_MADE_INSIDE (1UL << 62)
 
-static struct nest_gate *entry_of(const struct lane *l, uint64_t handle, const char *name)
-{
-	struct nest *n = atomic_load(&((struct lane *)l)->nest);
-
-	for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++) {
-		struct nest_gate *e = &n->gate[i];
-
-		if (!e->gate || e->destroyed)
-			continue;
-		if (name ? !strcmp(e->gate->name, name) : e->gate->handle == handle)
-			return e;
-	}
-	return NULL;
-}
-
-struct nest_gate *nest_gate_find(const struct lane *l, uint64_t handle)
-{
-	return entry_of(l, handle, NULL);
-}
-
 bool nest_gate_own(const struct lane *l, const struct sthread_gate *g)
 {
-	const struct nest_gate *e = nest_gate_find(l, g->handle);
+	const struct gate_own *e = gate_own_find(l, g->handle);
 
 	return e && e->gate == g;
 }
 
-long nest_gate_named(const struct lane *l, const char *name)
-{
-	const struct nest_gate *e = entry_of(l, 0, name);
-
-	return e ? (long)e->gate->handle : -ENOENT;
-}
-
 /* ---- their end ---- */
 
-static void seat(struct nest *n, struct nest_gate *e, struct sthread_gate *g)
+static void set_slot(struct nest *n, struct gate_own *e, struct sthread_gate *g)
 {
 	pthread_mutex_lock(&n->lock);
 	e->gate = g;
@@ -62,7 +35,7 @@ static void seat(struct nest *n, struct nest_gate *e, struct sthread_gate *g)
 }
 
 /* Nothing runs it. */
-static void release(struct lane *l, struct nest *n, struct nest_gate *e)
+static void release(struct lane *l, struct nest *n, struct gate_own *e)
 {
 	struct sthread_gate *g = e->gate;
 	struct lane *kept = gate_close(g);
@@ -70,19 +43,22 @@ static void release(struct lane *l, struct nest *n, struct nest_gate *e)
 
 	if (kept)
 		gate_lane_back(kept);
-	seat(n, e, NULL);
-	if (g->cpu != POLICY_NO_LIMIT)
-		spent[STHREAD_LIMIT_CPU_NS] = e->limit[STHREAD_LIMIT_CPU_NS] - g->cpu + g->over;
-	if (g->calls != POLICY_NO_LIMIT)
-		spent[STHREAD_LIMIT_GATE_CALLS] = e->limit[STHREAD_LIMIT_GATE_CALLS] - g->calls;
-	nest_give_back(l, n, e->limit, spent);
-	/* Policies may still name it: that is not to keep what it was made with, made with what was before it ... */
-	gate_let_go(g);
+	set_slot(n, e, NULL);
+	if (g->budget.limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT)
+		spent[STHREAD_LIMIT_CPU_NS] = g->budget.spent[STHREAD_LIMIT_CPU_NS];
+	if (g->budget.limit[STHREAD_LIMIT_GATE_CALLS] != POLICY_NO_LIMIT)
+		spent[STHREAD_LIMIT_GATE_CALLS] = e->lent[STHREAD_LIMIT_GATE_CALLS] -
+						  budget_left(&g->budget, STHREAD_LIMIT_GATE_CALLS);
+	budget_take_back(l, e->lent, spent);
+	/*
+	 * Policies may still name it; that must not keep its policy alive, and the gates of that.
+	 */
+	gate_drop_policy(g);
 	gate_put(g);
 }
 
-/* Those whose last call went on when they were destroyed. */
-static void sweep(struct lane *l, struct nest *n)
+/* Releases gates that were destroyed while a call went on. */
+static void reap_destroyed(struct lane *l, struct nest *n)
 {
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (n->gate[i].gate && n->gate[i].destroyed && !gate_held(n->gate[i].gate))
@@ -91,7 +67,7 @@ static void sweep(struct lane *l, struct nest *n)
 
 long nest_gate_destroy(struct lane *l, uint64_t handle)
 {
-	struct nest_gate *e = nest_gate_find(l, handle);
+	struct gate_own *e = gate_own_find(l, handle);
 	struct lane *kept;
 
 	if (!e)
@@ -100,7 +76,7 @@ long nest_gate_destroy(struct lane *l, uint64_t handle)
 	kept = gate_close(e->gate);
 	if (kept)
 		gate_lane_back(kept);
-	sweep(l, atomic_load(&l->nest));
+	reap_destroyed(l, atomic_load(&l->nest.made));
 	return 0;
 }
 
@@ -141,7 +117,7 @@ static int read_config(struct lane *l, uint64_t at, struct sthread_gate_config *
 	return gate_check(cfg);
 }
 
-static struct nest_gate *place(struct nest *n)
+static struct gate_own *place(struct nest *n)
 {
 	for (unsigned i = 0; i < STHREAD_NEST_LIVE; i++)
 		if (!n->gate[i].gate)
@@ -157,14 +133,14 @@ static bool names_file(const struct policy *p, uint64_t file)
 	return false;
 }
 
-/* Of a policy that was found to be within the maker's rights; its reference is taken over. */
+/* Of a policy that was found to be within the creator's rights; its reference is taken over. */
 static long start(struct lane *l, struct nest *n, const struct sthread_gate_config *cfg,
 		  const struct policy *value)
 {
-	struct nest_gate *e = place(n);
+	struct gate_own *e = place(n);
 	struct sthread_gate *g;
-	uint64_t barred;
-	int err = e ? nest_lend(l, n, value, e->limit) : -EAGAIN;
+	uint64_t revoking;
+	int err = e ? budget_lend(l, value, e->lent) : -EAGAIN;
 
 	if (err) {
 		policy_put(value);
@@ -172,19 +148,19 @@ static long start(struct lane *l, struct nest *n, const struct sthread_gate_conf
 	}
 	err = gate_new(&g, cfg, value, l);
 	if (err) {
-		nest_give_back(l, n, e->limit, NULL);
+		budget_take_back(l, e->lent, NULL);
 		return err;
 	}
 	g->handle = GATE_MADE_INSIDE | nest_handle(l, n);
-	if (l->cpu_limit != POLICY_NO_LIMIT)
-		g->cpu = e->limit[STHREAD_LIMIT_CPU_NS];
-	if (l->calls_limit != POLICY_NO_LIMIT)
-		g->calls = e->limit[STHREAD_LIMIT_GATE_CALLS];
+	if (l->budget.limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT)
+		g->budget.limit[STHREAD_LIMIT_CPU_NS] = e->lent[STHREAD_LIMIT_CPU_NS];
+	if (l->budget.limit[STHREAD_LIMIT_GATE_CALLS] != POLICY_NO_LIMIT)
+		g->budget.limit[STHREAD_LIMIT_GATE_CALLS] = e->lent[STHREAD_LIMIT_GATE_CALLS];
 	e->destroyed = false;
-	e->tally = (struct tally){ 0 };
-	seat(n, e, g);
-	barred = atomic_load(&l->barred);
-	if (!barred || !names_file(value, barred))
+	e->count = (struct gate_count){ 0 };
+	set_slot(n, e, g);
+	revoking = atomic_load(&l->nest.revoking_file);
+	if (!revoking || !names_file(value, revoking))
 		return (long)g->handle;
 	release(l, n, e); /* taken back just now */
 	return -EPERM;
@@ -205,9 +181,9 @@ long nest_gate_create(struct lane *l, uint64_t config)
 		return err;
 	if (cfg.native)
 		return -EPERM;
-	if (l->depth >= STHREAD_NEST_DEPTH)
+	if (l->nest.depth >= STHREAD_NEST_DEPTH)
 		return -ELOOP;
-	sweep(l, n);
+	reap_destroyed(l, n);
 	err = nest_policy_value(l, (uintptr_t)cfg.policy, &value);
 	if (err)
 		return err;

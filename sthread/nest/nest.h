@@ -2,16 +2,15 @@
 /*
  * nest.h - compartments that compartments make.  World: host.
  *
- *	policy.c      policies made inside: never wider than their maker's rights
+ *	policy.c      policies made inside: never wider than their creator's rights
  *	child.c       sthreads made inside: how they begin and end
  *	gate.c        gates made inside: the same
- *	run/budget.c  limits: what is lent to these, or kept for policies
  *	fds.c         descriptors that are closed and held by these
  *
  * All are objects of the host, in tables of the run that made them.  Inside they have numbers as
- * handles, which are compared and never followed, and which no other run makes.  A child runs on a
- * thread of its own, from the image; a gate's call on that of its caller, who is the gate's maker or
- * beneath it.  Children and gates have ended before their creator's run is over.
+ * handles, which are compared and never followed, and which no other run makes.  A child runs on
+ * a thread of its own, from the image; a gate's call on that of its caller, who is the gate's
+ * creator or beneath it.  Children and gates have ended before their creator's run is over.
  *
  * Tables belong to the thread that runs the creator.  The lock is for the one other reader, who
  * takes a descriptor back.  Order: sthread.lock of the creator, nest.lock, the lock of gates.
@@ -24,29 +23,24 @@
 #include <stdint.h>
 #include <sthread.h>
 
+#include "sthread/gate/gate.h"
 #include "sthread/inside/hostcall.h"
-#include "sthread/internal.h"
 #include "sthread/policy/policy.h"
+#include "sthread/run/handle.h"
+#include "sthread/run/lane.h"
 
 struct nest_policy {
 	uint64_t handle; /* 0: the place is free */
 	struct sthread_policy *p;
 	size_t size; /* of its value: part of `kept` */
-	uint8_t ruled[POLICY_CALLS]; /* by index: arguments with rules of its own, not its maker's */
+	uint8_t ruled[POLICY_CALLS]; /* by index: arguments with rules of its own, not its creator's */
 };
 
 struct nest_child {
 	uint64_t handle;
 	struct sthread *st; /* NULL: the place is free */
 	bool detached;
-	uint64_t limit[POLICY_LIMITS]; /* lent to it */
-};
-
-struct nest_gate {
-	struct sthread_gate *gate; /* NULL: the place is free */
-	bool destroyed;		   /* and a call may still be under way */
-	struct tally tally;	   /* of its maker's calls */
-	uint64_t limit[POLICY_LIMITS];
+	uint64_t lent[POLICY_LIMITS];
 };
 
 struct nest {
@@ -54,9 +48,7 @@ struct nest {
 	struct nest_policy policy[STHREAD_NEST_POLICIES];
 	pthread_mutex_t lock; /* child[].st, gate[].gate */
 	struct nest_child child[STHREAD_NEST_LIVE];
-	struct nest_gate gate[STHREAD_NEST_LIVE];
-	uint64_t lent[POLICY_LIMITS]; /* to children and gates: what their creator has not */
-	uint64_t kept; /* bytes of its policies, which are its memory, too */
+	struct gate_own gate[STHREAD_NEST_LIVE];
 };
 
 /* ---- child.c ---- */
@@ -68,17 +60,10 @@ uint64_t nest_handle(struct lane *l, struct nest *n);
 /* The calls HOSTCALL_STHREAD_*. */
 long nest_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5]);
 /*
- * All children and gates are ended, and have ended.  spent: what of the limits they used up for
- * good.
- */
-void nest_end(struct lane *l, uint64_t spent[POLICY_LIMITS]);
-/* The run is over: nothing is left. */
-void nest_fini(struct lane *l);
-/*
  * By another thread, while the run goes on, which is to give up the open file: no gate of its own
  * gets it any more.  Those that may hold it; gate_put() each.
  */
-unsigned nest_bar(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);
+unsigned nest_revoke_gates(struct lane *l, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);
 /* By another thread, while the run goes on: its children; handle_put() each. */
 unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE]);
 
@@ -87,41 +72,19 @@ unsigned nest_children(struct lane *l, struct sthread *list[STHREAD_NEST_LIVE]);
 /* The calls HOSTCALL_GATE_CREATE and _DESTROY. */
 long nest_gate_create(struct lane *l, uint64_t config);
 long nest_gate_destroy(struct lane *l, uint64_t handle);
-/* One that the run made and did not destroy; NULL. */
-struct nest_gate *nest_gate_find(const struct lane *l, uint64_t handle);
 bool nest_gate_own(const struct lane *l, const struct sthread_gate *g);
-long nest_gate_named(const struct lane *l, const char *name); /* the handle, or -ENOENT */
 /* The run ends, and nothing beneath it runs any more. */
 void nest_gates_end(struct lane *l, struct nest *n);
 /* nest.lock held.  Those that may hold the open file; gate_put() each. */
 unsigned nest_gates_with(struct nest *n, uint64_t file, struct sthread_gate *list[STHREAD_NEST_LIVE]);
 
-/* ---- run/budget.c ---- */
-
-/* How much of a limit of the run is not its own, since it is lent. */
-uint64_t nest_lent(struct lane *l, enum sthread_limit limit);
-/*
- * Takes what a policy says of what is parted out of the run's own, and says in `lent` how much; and
- * one of the places beneath its root.  -EAGAIN, -EDQUOT.
- */
-int nest_lend(struct lane *l, struct nest *n, const struct policy *value,
-	      uint64_t lent[POLICY_LIMITS]);
-/* spent: what of it does not come back; NULL: nothing. */
-void nest_give_back(struct lane *l, struct nest *n, const uint64_t lent[POLICY_LIMITS],
-		    const uint64_t *spent);
-/* The run's policies take up other memory than before.  -ENOMEM: that is more than is left of its own. */
-int nest_keep(struct lane *l, struct nest *n, size_t before, size_t now);
-void nest_unkeep(struct lane *l, struct nest *n, size_t size);
-/* The run ends, and nothing beneath it runs any more: what is still lent is spent. */
-void nest_write_off(struct lane *l, struct nest *n, uint64_t spent[POLICY_LIMITS]);
-
 /* ---- fds.c ---- */
 
 /*
- * It has as many descriptors as its limit says, with those that it closed and its policies, sthreads and
- * gates still hold.
+ * Descriptors of the run, with those that its policies, sthreads and gates keep open, are as many
+ * as its limit says.
  */
-bool nest_hoards(struct lane *l);
+bool nest_over_fd_limit(struct lane *l);
 
 /* ---- policy.c ---- */
 

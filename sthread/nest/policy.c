@@ -3,8 +3,8 @@
  * policy.c - policies that a compartment makes: never wider than what it has.  World: host.
  *
  * A set-up call is made on the policy as the master's would be.  If there is then anything in it
- * that its maker does not have, it is as it was, and the call is -EPERM: one check for all kinds of
- * rights.
+ * that its creator does not have, it is as it was, and the call is -EPERM: one check for all
+ * kinds of rights.
  */
 #include <errno.h>
 #include <limits.h>
@@ -12,11 +12,13 @@
 #include <string.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
 #include "sthread/nest/nest.h"
+#include "sthread/run/budget.h"
+#include "sthread/run/helper.h"
+#include "sthread/run/reclaim.h"
 #include "sthread/tag/tag.h"
 
-/* A policy that says nothing of a limit has this part of its maker's. */
+/* A policy that says nothing of a limit has this part of its creator's. */
 #define SHARE 8
 
 /*
@@ -96,7 +98,7 @@ static int new_policy(const struct lane *l, struct sthread_policy **out)
 
 static struct nest_policy *find(struct lane *l, uint64_t handle)
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n = atomic_load(&l->nest.made);
 
 	for (unsigned i = 0; n && handle && i < STHREAD_NEST_POLICIES; i++)
 		if (n->policy[i].handle == handle)
@@ -138,9 +140,9 @@ static long create(struct lane *l)
 	if (!np)
 		return -EAGAIN;
 	np->size = sizeof(struct policy);
-	err = nest_keep(l, n, 0, np->size);
+	err = budget_keep(l, 0, np->size);
 	if (!err && (err = new_policy(l, &np->p)))
-		nest_unkeep(l, n, np->size);
+		budget_unkeep(l, np->size);
 	if (err)
 		return err;
 	memset(np->ruled, 0, sizeof(np->ruled));
@@ -150,7 +152,7 @@ static long create(struct lane *l)
 
 static long destroy(struct lane *l, struct nest_policy *np)
 {
-	nest_unkeep(l, atomic_load(&l->nest), np->size);
+	budget_unkeep(l, np->size);
 	sthread_policy_destroy(np->p);
 	np->p = NULL;
 	np->handle = 0;
@@ -165,10 +167,10 @@ static int grant_fd(struct lane *l, struct sthread_policy *p, int fd, unsigned r
 
 	if (!e)
 		return -EBADF;
-	/* A set of its maker's numbers means nothing to another table. */
+	/* A set of its creator's numbers means nothing to another table. */
 	if (e->obj->kind == FD_EPOLL)
 		return -EINVAL;
-	if (nest_hoards(l))
+	if (nest_over_fd_limit(l))
 		return -EMFILE;
 	return policy_grant_object(p, fd, fd_object_get(e->obj), rights, dir);
 }
@@ -180,7 +182,7 @@ static int grant_tag(struct lane *l, struct sthread_policy *p, uint64_t tag, uns
 	return g ? sthread_policy_tag(p, g->tag, rights) : -EPERM;
 }
 
-/* Of other memory nothing is to be learnt. */
+/* The answer says nothing of memory that the run does not have. */
 static int grant_memory(struct lane *l, struct sthread_policy *p, uint64_t at, uint64_t len,
 			unsigned rights)
 {
@@ -191,7 +193,7 @@ static int grant_memory(struct lane *l, struct sthread_policy *p, uint64_t at, u
 	return sthread_policy_memory(p, (void *)at, len, rights);
 }
 
-/* All that have the name, which the run must have, too; of other names nothing is to be learnt. */
+/* The run must have the name itself; the answer says nothing of other names. */
 static int grant_tagged(struct lane *l, struct sthread_policy *p, uint64_t at, unsigned rights)
 {
 	char name[TAG_NAME];
@@ -229,7 +231,7 @@ static int grant_address(struct lane *l, struct sthread_policy *p, enum hostcall
 
 /*
  * Rules on one argument are alternatives.  So the first of its own takes the place of those that
- * came from its maker, and must be within one of them.
+ * came from its creator, and must be within one of them.
  */
 static int rule(struct nest_policy *np, const uint64_t arg[5])
 {
@@ -322,7 +324,7 @@ static void compare(void *arg)
 	c->result = policy_within(c->p, c->of);
 }
 
-/* Whether two descriptors are one file is not for a worker to ask: see gate/native.c. */
+/* Whether two descriptors are one file is not for a worker to ask: see run/helper.c. */
 static long is_subset(struct lane *l, const struct policy *p, uint64_t of)
 {
 	struct comparison c = { .p = p };
@@ -330,7 +332,7 @@ static long is_subset(struct lane *l, const struct policy *p, uint64_t of)
 
 	if (err)
 		return err;
-	if (native_run(l, compare, &c))
+	if (helper_run(l, compare, &c))
 		c.result = -EAGAIN;
 	policy_put(c.of);
 	return c.result;
@@ -366,7 +368,7 @@ long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 		return -EINVAL;
 	if (nr == HOSTCALL_POLICY_DESTROY)
 		return destroy(l, np);
-	/* Held, so that what changes is a copy. */
+	/* Referenced, so that the edit works on a copy. */
 	before = policy_copy(np->p);
 	err = edit(l, np, nr, arg);
 	after = policy_copy(np->p);
@@ -374,7 +376,7 @@ long nest_policy_serve(struct lane *l, enum hostcall nr, const uint64_t arg[5])
 	if (!err && !nest_covers(l, after))
 		err = -EPERM;
 	if (!err)
-		err = nest_keep(l, atomic_load(&l->nest), np->size, size);
+		err = budget_keep(l, np->size, size);
 	policy_put(after);
 	if (err) {
 		policy_restore(np->p, before);

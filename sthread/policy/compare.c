@@ -13,10 +13,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sthread/gate/gate.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/policy/kinds.h"
 #include "sthread/policy/policy.h"
-#include "sthread/syscall/syscall.h"
+#include "sthread/policy/refs.h"
+#include "sthread/policy/syscalls.h"
 
 #ifndef F_DUPFD_QUERY
 #define F_DUPFD_QUERY (1024 + 3) /* Linux 6.10 */
@@ -32,7 +34,7 @@ static int both(int a, int b)
 	return a < 0 ? a : b;
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------------------ */
+/* ---- descriptors --------------------------------------------------------------------------- */
 
 /* One open file: a second open of its name has an offset, flags and rights of its own. */
 static int same_open_file(int a, int b)
@@ -83,7 +85,7 @@ static int within_descriptors(const struct policy *p, const struct policy *of)
 	return r;
 }
 
-/* ---- system calls ----------------------------------------------------------------------------------------- */
+/* ---- system calls -------------------------------------------------------------------------- */
 
 /*
  * A call that fails lets the compartment go on, and try another: that is more than a kill leaves
@@ -110,7 +112,7 @@ static int within_calls(const struct policy *p, const struct policy *of)
 	return policy_leaves(p->other) <= policy_leaves(of->other);
 }
 
-/* ---- rules on arguments, addresses ------------------------------------------------------------------------ */
+/* ---- rules on arguments, addresses --------------------------------------------------------- */
 
 bool rule_within(const struct policy_rule *r, const struct policy_rule *of)
 {
@@ -165,14 +167,14 @@ static int within_addresses(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 static int within_memory(const struct policy *p, const struct policy *of)
 {
 	return grants_subset(&p->mem, &of->mem);
 }
 
-/* ---- gates ------------------------------------------------------------------------------------------------ */
+/* ---- gates --------------------------------------------------------------------------------- */
 
 static int within_gates(const struct policy *p, const struct policy *of)
 {
@@ -185,7 +187,7 @@ static int within_gates(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
-/* ---- limits ----------------------------------------------------------------------------------------------- */
+/* ---- limits -------------------------------------------------------------------------------- */
 
 /* POLICY_NO_LIMIT is the largest number. */
 static int within_limits(const struct policy *p, const struct policy *of)
@@ -196,7 +198,7 @@ static int within_limits(const struct policy *p, const struct policy *of)
 	return 1;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- */
+/* -------------------------------------------------------------------------------------------- */
 
 int policy_within(const struct policy *p, const struct policy *of)
 {
@@ -214,8 +216,8 @@ STHREAD_API int sthread_policy_is_subset(const struct sthread_policy *p,
 	const struct policy *v, *w;
 	int r;
 
-	if (sthread_inside())
-		return (int)host_call(HOSTCALL_POLICY_IS_SUBSET, (uintptr_t)p, (uintptr_t)of, 0, 0, 0);
+	if (is_inside())
+		return inside_policy_is_subset(p, of);
 	v = policy_copy(p);
 	w = policy_copy(of);
 	r = policy_within(v, w);

@@ -25,14 +25,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sthread/gate/gate.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/policy/kinds.h"
+#include "sthread/policy/memory.h"
 #include "sthread/policy/policy.h"
-#include "sthread/syscall/syscall.h"
-#include "sthread/tag/tag.h"
+#include "sthread/policy/refs.h"
+#include "sthread/policy/syscalls.h"
 #include "sthread/text.h"
 
-/* ---- descriptors ------------------------------------------------------------------------------------------ */
+/* ---- descriptors --------------------------------------------------------------------------- */
 
 static void add_rights(struct text *t, unsigned rights)
 {
@@ -79,7 +81,7 @@ static void format_descriptors(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- system calls ----------------------------------------------------------------------------------------- */
+/* ---- system calls -------------------------------------------------------------------------- */
 
 static void format_calls(struct text *t, const struct policy *p)
 {
@@ -96,7 +98,7 @@ static void format_calls(struct text *t, const struct policy *p)
 		add(t, "other system calls: kill\n");
 }
 
-/* ---- rules on arguments, addresses ------------------------------------------------------------------------ */
+/* ---- rules on arguments, addresses --------------------------------------------------------- */
 
 /* Another rule says all that this one does. */
 static bool rule_is_said(const struct policy *p, unsigned i)
@@ -214,7 +216,7 @@ static void format_addresses(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 /* In the order of addresses; grants that touch, with the same rights, are one line. */
 static void format_memory(struct text *t, const struct policy *p)
@@ -237,7 +239,7 @@ static void format_memory(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- gates ------------------------------------------------------------------------------------------------ */
+/* ---- gates --------------------------------------------------------------------------------- */
 
 static int gate_order(const struct sthread_gate *a, const struct sthread_gate *b)
 {
@@ -266,7 +268,7 @@ static void format_gates(struct text *t, const struct policy *p)
 	}
 }
 
-/* ---- limits ----------------------------------------------------------------------------------------------- */
+/* ---- limits -------------------------------------------------------------------------------- */
 
 struct unit {
 	uint64_t size;
@@ -312,7 +314,7 @@ static void format_limits(struct text *t, const struct policy *p)
 	}
 }
 
-/* ----------------------------------------------------------------------------------------------------------- */
+/* -------------------------------------------------------------------------------------------- */
 
 size_t policy_text(const struct policy *p, bool bare, char *buf, size_t len)
 {
@@ -330,8 +332,8 @@ STHREAD_API int sthread_policy_format(const struct sthread_policy *p, char *buf,
 	const struct policy *v;
 	size_t n;
 
-	if (sthread_inside())
-		return (int)host_call(HOSTCALL_POLICY_FORMAT, (uintptr_t)p, (uintptr_t)buf, len, 0, 0);
+	if (is_inside())
+		return inside_policy_format(p, buf, len);
 	if (len && !buf)
 		return -EINVAL;
 	v = policy_copy(p);

@@ -8,8 +8,8 @@
  *	within_KIND()  in compare.c: is every right that p gives one that `of` gives?
  *
  * The order is that of the text.  Two policies of which each is within the other have the same
- * lines: so a function of one file shows what that of the other compares, and no more.  (Gates and tags
- * are shown by their names, which two may share.)
+ * lines: so a function of one file shows what that of the other compares, and no more.  (Gates
+ * and tags are shown by their names, which two may share.)
  */
 #ifndef STHREAD_POLICY_KINDS_H
 #define STHREAD_POLICY_KINDS_H

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/tag/tag.h"
-
 void tag_get(struct sthread_tag *t)
 {
 	atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * policy.c - policies: the public handle, and the immutable value that runs share, and are asked of.
- * The calls that fill one are in set.c.  World: host.
+ * policy.c - policies: the public handle, and the immutable value that runs share, and are asked
+ * of.  The calls that fill one are in set.c.  World: host.
  */
 #include "sthread/policy/policy.h"
 
@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/gate/gate.h"
-#include "sthread/syscall/syscall.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
+#include "sthread/policy/refs.h"
+#include "sthread/policy/syscalls.h"
 
 #define DEFAULT_MEMORY (64ULL << 20)
 #define DEFAULT_FDS    64
@@ -81,7 +83,7 @@ const struct policy *policy_get(const struct policy *p)
 	return p;
 }
 
-void policy_drop(const struct policy *p, struct sthread_gate **unheld)
+void policy_drop(const struct policy *p, struct sthread_gate **unreferenced)
 {
 	struct policy *v = (struct policy *)p;
 
@@ -91,7 +93,7 @@ void policy_drop(const struct policy *p, struct sthread_gate **unheld)
 		fd_object_put(v->grant[i].obj);
 	free(v->grant);
 	for (unsigned i = 0; i < v->ngates; i++)
-		gate_drop(v->gate[i], unheld);
+		gate_drop(v->gate[i], unreferenced);
 	free(v->gate);
 	grants_fini(&v->mem);
 	free(v);
@@ -99,10 +101,10 @@ void policy_drop(const struct policy *p, struct sthread_gate **unheld)
 
 void policy_put(const struct policy *p)
 {
-	struct sthread_gate *unheld = NULL;
+	struct sthread_gate *unreferenced = NULL;
 
-	policy_drop(p, &unheld);
-	gates_free(unheld);
+	policy_drop(p, &unreferenced);
+	gates_free(unreferenced);
 }
 
 size_t policy_size(const struct policy *p)
@@ -134,7 +136,7 @@ static struct policy *policy_clone(const struct policy *from)
 		return NULL;
 	memcpy(v, from, sizeof(*v));
 	atomic_init(&v->refs, 1);
-	v->runs = 0;
+	v->pins = 0;
 	v->cap = from->n;
 	v->grant = NULL;
 	if (grants_copy(&v->mem, &from->mem)) {
@@ -210,25 +212,12 @@ int policy_with_memory(const struct policy *p, const struct grant *e, const stru
 	return err;
 }
 
-static int create_inside(struct sthread_policy **out)
-{
-	long handle;
-
-	if (!out)
-		return -EINVAL;
-	handle = host_call(HOSTCALL_POLICY_CREATE, 0, 0, 0, 0, 0);
-	if (handle < 0)
-		return (int)handle;
-	*out = (struct sthread_policy *)handle; /* NOLINT(performance-no-int-to-ptr) */
-	return 0;
-}
-
 STHREAD_API int sthread_policy_create(struct sthread_policy **out)
 {
 	struct sthread_policy *p;
 
-	if (sthread_inside())
-		return create_inside(out);
+	if (is_inside())
+		return inside_policy_create(out);
 	if (!out)
 		return -EINVAL;
 	p = malloc(sizeof(*p));
@@ -248,8 +237,8 @@ STHREAD_API void sthread_policy_destroy(struct sthread_policy *p)
 {
 	if (!p)
 		return;
-	if (sthread_inside()) {
-		host_call(HOSTCALL_POLICY_DESTROY, (uintptr_t)p, 0, 0, 0, 0);
+	if (is_inside()) {
+		inside_policy_destroy(p);
 		return;
 	}
 	policy_put(p->now);

@@ -25,7 +25,10 @@
 #define POLICY_RULES 64
 #define POLICY_ADDRESSES 32
 
-/* An argument of an allowed call: (argument & mask) == value.  Those on one argument are alternatives. */
+/*
+ * An argument of an allowed call: (argument & mask) == value.  Those on one argument are
+ * alternatives.
+ */
 struct policy_rule {
 	uint8_t index;          /* in the system-call table */
 	uint8_t arg;
@@ -40,6 +43,22 @@ struct policy_address {
 	struct address address;
 };
 
+/* What its owner has of the limits, by enum sthread_limit. */
+struct budget {
+	uint64_t limit[POLICY_LIMITS]; /* POLICY_NO_LIMIT: none */
+	uint64_t lent[POLICY_LIMITS];  /* to compartments and gates that the owner made: not its own meanwhile */
+	uint64_t spent[POLICY_LIMITS]; /* for good: CPU time of what it made, calls of gates with its own */
+	uint64_t kept;		       /* bytes of its policies, which are its memory, too */
+};
+
+/* What there is left of a limit; POLICY_NO_LIMIT. */
+static inline uint64_t budget_left(const struct budget *b, enum sthread_limit k)
+{
+	if (b->limit[k] == POLICY_NO_LIMIT)
+		return POLICY_NO_LIMIT;
+	return b->spent[k] < b->limit[k] ? b->limit[k] - b->spent[k] : 0;
+}
+
 struct policy {
 	atomic_uint refs;
 	unsigned n, cap;                /* grants, sorted by number */
@@ -47,10 +66,13 @@ struct policy {
 	unsigned ngates, gate_cap;      /* gates, sorted by handle */
 	struct sthread_gate **gate;
 	struct grants mem;
-	/* Runs that hold what `mem` names; these and the list of held policies are tags.lock's. */
-	unsigned runs;
+	/*
+	 * Runs that pin what `mem` names; these and the list of pinned policies are tags.lock's:
+	 * tag/pin.c.
+	 */
+	unsigned pins;
 	uint64_t found;                 /* all of it was there when tags.destroyed was this */
-	struct policy *held_next, **held_link;
+	struct policy *pinned_next, **pinned_link;
 	uint64_t limit[POLICY_LIMITS];  /* by enum sthread_limit; POLICY_NO_LIMIT: none */
 	uint8_t action[POLICY_CALLS];   /* by index in the system-call table; enum sthread_action */
 	uint8_t other;                  /* numbers that are not in the table */
@@ -66,14 +88,17 @@ struct policy {
 const struct policy *policy_copy(const struct sthread_policy *p);
 const struct policy *policy_get(const struct policy *p); /* one reference more */
 void policy_put(const struct policy *p); /* NULL is fine */
-/* The same, where the gates that are nobody's any more are not freed but listed: gate/gate.h. */
-void policy_drop(const struct policy *p, struct sthread_gate **unheld);
-/* 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it cannot be told. */
+/* The same, but gates without a reference go to a work list: refs.h. */
+void policy_drop(const struct policy *p, struct sthread_gate **unreferenced);
+/*
+ * 1: every right that p gives is one that `of` gives; 0: not so; -ENOTSUP, -errno of statx(): it
+ * cannot be told.
+ */
 int policy_within(const struct policy *p, const struct policy *of);
 
 /*
- * What sthread_policy_format() writes; bare: for a compartment, without the names of the host's files.  The length of
- * the whole text.
+ * What sthread_policy_format() writes; bare: for a compartment, without the names of the host's
+ * files.  The length of the whole text.
  */
 size_t policy_text(const struct policy *p, bool bare, char *buf, size_t len);
 
@@ -91,12 +116,12 @@ bool policy_address(const struct policy *p, enum policy_use use, const struct ad
  * followed.
  */
 int policy_gate(const struct policy *p, uint64_t handle);
-/* Into a value that nobody else sees yet, with a reference of its own.  -EEXIST, -ENOMEM. */
+/* Into a value that is not shared yet; takes a reference.  -EEXIST, -ENOMEM. */
 int policy_gate_insert(struct policy *v, struct sthread_gate *gate);
 
 /*
- * Locks all handles, with a lock that is a leaf, and gives the value to change, until policy_edited(); NULL, and not
- * locked: -ENOMEM.
+ * Locks all handles, with a lock that is a leaf, and gives the value to change, until
+ * policy_edited(); NULL, and not locked: -ENOMEM.
  */
 struct policy *policy_edit(struct sthread_policy *p);
 void policy_edited(struct sthread_policy *p);
@@ -104,9 +129,15 @@ void policies_before_fork(void);
 void policies_after_fork(bool child);
 /* It is that value again, whose reference is taken over. */
 void policy_restore(struct sthread_policy *p, const struct policy *value);
-/* Another value, for the caller: what p gives, and this memory, with the rights of both.  -ENOMEM.  -EINVAL: it overlaps. */
+/*
+ * Another value, for the caller: what p gives, and this memory, with the rights of both.
+ * -ENOMEM.  -EINVAL: it overlaps.
+ */
 int policy_with_memory(const struct policy *p, const struct grant *e, const struct policy **out);
-/* What sthread_policy_fd() and _dir() do, with an object whose reference is taken over.  Errors as theirs. */
+/*
+ * What sthread_policy_fd() and _dir() do, with an object whose reference is taken over.  Errors
+ * as theirs.
+ */
 int policy_grant_object(struct sthread_policy *p, int fd, struct fd_object *obj, unsigned rights, bool dir);
 
 #endif

@@ -3,13 +3,13 @@
  * refs.c - gates are counted: by their handle, policies, other gates' rules.  World:
  * host.
  *
- * A gate holds a policy, which holds gates, and so on, as long as somebody cares to make it.  So what
- * is freed is taken from a list, to which its freeing adds: a chain of any length needs one frame.
+ * A gate refers to a policy, which refers to gates.  Reference chains can be of any length, so
+ * they are freed iteratively from a work list, and not by recursion.
  */
 #include <stdlib.h>
 
-#include "sthread/gate/gate.h"
 #include "sthread/policy/policy.h"
+#include "sthread/policy/refs.h"
 
 struct sthread_gate *gate_get(struct sthread_gate *g)
 {
@@ -17,46 +17,46 @@ struct sthread_gate *gate_get(struct sthread_gate *g)
 	return g;
 }
 
-void gate_drop(struct sthread_gate *g, struct sthread_gate **unheld)
+void gate_drop(struct sthread_gate *g, struct sthread_gate **unreferenced)
 {
 	if (!g || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) > 1)
 		return;
-	g->unheld = *unheld;
-	*unheld = g;
+	g->unreferenced = *unreferenced;
+	*unreferenced = g;
 }
 
-static void drop_held(struct sthread_gate *g, struct sthread_gate **unheld)
+static void drop_held(struct sthread_gate *g, struct sthread_gate **unreferenced)
 {
-	policy_drop(g->policy, unheld);
-	gate_drop(g->after_held, unheld);
+	policy_drop(g->policy, unreferenced);
+	gate_drop(g->after_ref, unreferenced);
 	g->policy = NULL;
-	g->after_held = NULL;
+	g->after_ref = NULL;
 }
 
-void gates_free(struct sthread_gate *unheld)
+void gates_free(struct sthread_gate *unreferenced)
 {
-	while (unheld) {
-		struct sthread_gate *g = unheld;
+	while (unreferenced) {
+		struct sthread_gate *g = unreferenced;
 
-		unheld = g->unheld;
-		drop_held(g, &unheld);
+		unreferenced = g->unreferenced;
+		drop_held(g, &unreferenced);
 		free(g);
 	}
 }
 
-void gate_let_go(struct sthread_gate *g)
+void gate_drop_policy(struct sthread_gate *g)
 {
-	struct sthread_gate *unheld = NULL;
+	struct sthread_gate *unreferenced = NULL;
 
-	drop_held(g, &unheld);
-	gates_free(unheld);
+	drop_held(g, &unreferenced);
+	gates_free(unreferenced);
 }
 
 /* The handle's reference goes after what the gate kept: the last one frees memory only. */
 void gate_put(struct sthread_gate *g)
 {
-	struct sthread_gate *unheld = NULL;
+	struct sthread_gate *unreferenced = NULL;
 
-	gate_drop(g, &unheld);
-	gates_free(unheld);
+	gate_drop(g, &unreferenced);
+	gates_free(unreferenced);
 }

@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: MIT
 /*
  * set.c - the calls that fill a policy: each checks, makes a copy of the value, changes that
- * and puts it in the place of the other.  World: host; the public calls also ring 3.
+ * and puts it in the place of the other.  World: host.
  */
 #include <errno.h>
 
 #include "sthread/cancel.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/policy/policy.h"
-#include "sthread/syscall/syscall.h"
+#include "sthread/policy/syscalls.h"
 
-/* What is opened beneath a directory is no socket. */
+/* Rights for files beneath a directory, which are no sockets. */
 #define DIR_RIGHTS                                                                                \
 	(STHREAD_FD_ALL & ~(STHREAD_FD_SOCKOPT | STHREAD_FD_SHUTDOWN | STHREAD_FD_ACCEPT |        \
 			    STHREAD_FD_CONNECT))
-
-/* From inside: the host looks for the handle among the caller's own (nest/policy.c). */
-static int ask(enum hostcall nr, const void *p, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-	return (int)host_call(nr, (uintptr_t)p, a, b, c, d);
-}
 
 static bool rights_ok(unsigned rights, bool dir)
 {
@@ -36,8 +32,8 @@ static bool same_grants(const struct policy *v, const struct policy *w)
 }
 
 /*
- * Whether a directory fits is asked without the lock, of a value that is held, since a file system may take its time.
- * 1: p has changed meanwhile.
+ * Whether a directory fits is asked without the lock, of a value that is held, since a file
+ * system may take its time.  1: p has changed meanwhile.
  */
 static int insert(struct sthread_policy *p, const struct fd_entry *e, const struct policy *seen)
 {
@@ -76,14 +72,13 @@ static int policy_grant(struct sthread_policy *p, int fd, unsigned rights, bool 
 	struct fd_object *obj;
 	int r, cancel;
 
-	if (sthread_inside())
-		return ask(dir ? HOSTCALL_POLICY_DIR : HOSTCALL_POLICY_FD, p, (uint64_t)fd, rights, 0,
-			   0);
+	if (is_inside())
+		return dir ? inside_policy_dir(p, fd, rights) : inside_policy_fd(p, fd, rights);
 	if (!p || !rights_ok(rights, dir))
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	r = dir ? fd_object_dir(fd, &obj) : fd_object_dup(fd, &obj);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return r ? r : policy_grant_object(p, fd, obj, rights, dir);
 }
 
@@ -103,8 +98,8 @@ STHREAD_API int sthread_policy_syscall(struct sthread_policy *p, long nr,
 	struct policy *v;
 	int index = -1;
 
-	if (sthread_inside())
-		return ask(HOSTCALL_POLICY_SYSCALL, p, (uint64_t)nr, action, 0, 0);
+	if (is_inside())
+		return inside_policy_syscall(p, nr, action);
 	if (!p || (unsigned)action > STHREAD_ALLOW)
 		return -EINVAL;
 	if (nr == STHREAD_SYSCALL_OTHERS) {
@@ -149,8 +144,8 @@ STHREAD_API int sthread_policy_syscall_arg(struct sthread_policy *p, long nr, un
 	struct policy *v;
 	int index, r = 0;
 
-	if (sthread_inside())
-		return ask(HOSTCALL_POLICY_SYSCALL_ARG, p, (uint64_t)nr, arg, mask, value);
+	if (is_inside())
+		return inside_policy_syscall_arg(p, nr, arg, mask, value);
 	index = sys_index((uint64_t)nr);
 	if (!p || index < 0 || arg >= 6 || !comparable(&sys_table[index].arg[arg]) ||
 	    (value & ~mask))
@@ -177,10 +172,9 @@ static int policy_grant_address(struct sthread_policy *p, enum policy_use use,
 	unsigned bits;
 	int r = 0;
 
-	if (sthread_inside())
-		return ask(use == POLICY_CONNECT ? HOSTCALL_POLICY_CONNECT :
-						   HOSTCALL_POLICY_BIND,
-			   p, (uintptr_t)addr, len, (uint64_t)prefix, 0);
+	if (is_inside())
+		return use == POLICY_CONNECT ? inside_policy_connect(p, addr, len, prefix) :
+					       inside_policy_bind(p, addr, len, prefix);
 	if (!p || !addr || address_read(&a.address, addr, len))
 		return -EINVAL;
 	bits = address_bits(&a.address);
@@ -221,8 +215,8 @@ STHREAD_API int sthread_policy_limit(struct sthread_policy *p, enum sthread_limi
 {
 	struct policy *v;
 
-	if (sthread_inside())
-		return ask(HOSTCALL_POLICY_LIMIT, p, limit, value, 0, 0);
+	if (is_inside())
+		return inside_policy_limit(p, limit, value);
 	if (!p || (unsigned)limit >= POLICY_LIMITS)
 		return -EINVAL;
 	v = policy_edit(p);
@@ -238,8 +232,8 @@ STHREAD_API int sthread_policy_gate(struct sthread_policy *p, struct sthread_gat
 	struct policy *v;
 	int r;
 
-	if (sthread_inside())
-		return ask(HOSTCALL_POLICY_GATE, p, (uintptr_t)gate, 0, 0, 0);
+	if (is_inside())
+		return inside_policy_gate(p, gate);
 	if (!p || !gate)
 		return -EINVAL;
 	v = policy_edit(p);

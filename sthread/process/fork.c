@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* fork.c - what a fork() of the program means to the library.  World: host. */
+#include "sthread/process/fork.h"
+
 #include <errno.h>
 #include <sys/mman.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
 #include "sthread/policy/policy.h"
+#include "sthread/process.h"
 #include "sthread/report/unwind.h"
+#include "sthread/run/helper.h"
 #include "sthread/tag/tag.h"
 
 /*
@@ -34,8 +38,8 @@ static void after_fork_parent(void)
 }
 
 /*
- * Tags and arena were not inherited, and an earlier handler of the program may have mapped something
- * there by now: only what lies around them is ours.
+ * Tags and arena were not inherited, and an earlier handler of the program may have mapped
+ * something there by now: only what lies around them is ours.
  */
 static void unreserve(void)
 {
@@ -61,7 +65,8 @@ static void after_fork_child(void)
 	process.forks++;
 	watch_forked();
 	gates_forked();
-	natives_forked();
+	helper_pool_forked();
+	gate_set_current(NULL);
 	unwind_forked();
 	if (!process.vm)
 		return;

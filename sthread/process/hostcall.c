@@ -5,7 +5,6 @@
 #include <errno.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
 #include "sthread/nest/nest.h"
 #include "sthread/tag/tag.h"
 

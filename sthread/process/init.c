@@ -12,57 +12,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/cancel.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
+#include "sthread/process/fork.h"
 #include "sthread/report/unwind.h"
+#include "sthread/run/call.h"
+#include "sthread/run/helper.h"
+#include "sthread/run/lane.h"
+#include "sthread/run/worker.h"
 #include "sthread/seccomp/filter.h"
 #include "sthread/tag/tag.h"
 
 #define SPARE_DESCRIPTORS 12
+#define PRIVATE_AREA	  (64UL << 30)
+#define MEMORY_BEYOND	  (4UL << 30) /* guest memory beside the image, if the configuration says nothing */
+#define DEFAULT_POOL	  64
 #define PF_EXITING	  0x4u /* of the kernel, in /proc/PID/stat */
 
-struct process process = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.quiet = PTHREAD_COND_INITIALIZER,
-	.making = PTHREAD_RWLOCK_INITIALIZER,
-};
-
-/* ---- in and out of the library ---- */
-
-bool process_enter_locked(void)
-{
-	if (!process.ready || process.ending)
-		return false;
-	atomic_fetch_add(&process.live, 1);
-	return true;
-}
-
-int process_enter(void *(*fn)(void *))
-{
-	struct dune_leaf leaf;
-	int err = process_enter_any();
-
-	if (err)
-		return err;
-	if (dune_vm_lookup(ckpt_space(process.ckpt), dune_gva((uint64_t)fn), &leaf) ||
-	    !(leaf.prot & DUNE_EXEC)) {
-		process_leave();
-		return -EINVAL;
-	}
-	return 0;
-}
-
-void process_leave(void)
-{
-	pthread_mutex_lock(&process.lock);
-	atomic_fetch_sub(&process.live, 1);
-	pthread_cond_broadcast(&process.quiet);
-	pthread_mutex_unlock(&process.lock);
-}
-
-/* ---- init ---- */
-
-/* A thread that was joined is listed until the kernel has buried it: it will not run again. */
+/* A joined thread is listed until the kernel has reaped it; it will not run again. */
 static bool is_exiting(int tasks, const char *tid)
 {
 	char path[64], stat[512], *p;
@@ -207,7 +175,7 @@ static int size_memory(const struct sthread_config *cfg, uint64_t *out)
 
 	if (err)
 		return err;
-	*out = ALIGN_HUGE(cfg->memory ? cfg->memory : image + DEFAULT_MEMORY);
+	*out = ALIGN_HUGE(cfg->memory ? cfg->memory : image + MEMORY_BEYOND);
 	return *out < image + (16UL << 20) ? -ENOMEM : 0;
 }
 
@@ -258,8 +226,8 @@ static int do_init(const struct sthread_config *cfg)
 		goto fail;
 	process.generation++;
 	process.cloned = false;
-	process.nhot = 0;
-	process.wall = wall_possible();
+	process.nprefault = 0;
+	process.filter = filter_possible();
 	process.unfiltered = 0;
 	process.created = process.calls = process.recycled = process.cold = process.syscalls = 0;
 	process.faulted = process.killed = process.denied = process.limited = 0;
@@ -281,12 +249,12 @@ int sthread_init(const struct sthread_config *cfg)
 	if (cfg->size != sizeof(*cfg) || cfg->placement > STHREAD_PLACE_RING0 ||
 	    cfg->machine > STHREAD_MACHINE_PROCESS)
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	pthread_mutex_lock(&process.lock);
 	err = process.ready || process.ending ? -EALREADY : do_init(cfg);
 	process.ready = !err || process.ready;
 	pthread_mutex_unlock(&process.lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }
 
@@ -297,20 +265,20 @@ void sthread_fini(void)
 
 	if (is_inside() || gate_current()) /* that would wait for itself */
 		return;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	pthread_mutex_lock(&process.lock);
 	if (!process.ready || process.ending)
 		goto out;
 	process.ending = true;
 	workers_end_idle();
 	while (atomic_load(&process.live) || process.nworkers) {
-		/* Workers on their way out give back what nobody will use again. */
+		/* Ending workers free spaces that will not be used again. */
 		if (!atomic_load(&process.live))
 			dune_vm_stop(process.vm);
 		for (struct lane *l = process.lanes; l; l = l->next)
 			lane_stop(l, STOP_KILLED);
 		/*
-		 * Who runs needs the lock to leave; a signal may have come just before a blocking
+		 * A run needs the lock to leave; a signal may have come just before a blocking
 		 * call.
 		 */
 		clock_gettime(CLOCK_REALTIME, &soon);
@@ -322,9 +290,9 @@ void sthread_fini(void)
 	dune_vm_stop(process.vm);
 	/* Threads on their way out take the lock. */
 	pthread_mutex_unlock(&process.lock);
-	natives_end();
+	helper_pool_end();
 	pthread_mutex_lock(&process.lock);
-	workers_bury();
+	workers_reap();
 	watch_fini();
 	lanes_free_all();
 	undo_init();
@@ -333,7 +301,7 @@ void sthread_fini(void)
 	process.generation++;
 out:
 	pthread_mutex_unlock(&process.lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 }
 
 int sthread_checkpoint_range(void *addr, size_t len)
@@ -342,7 +310,7 @@ int sthread_checkpoint_range(void *addr, size_t len)
 
 	if (is_inside())
 		return -EPERM;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	pthread_mutex_lock(&process.lock);
 	if (!process.ready || process.ending)
 		err = -EINVAL;
@@ -351,6 +319,6 @@ int sthread_checkpoint_range(void *addr, size_t len)
 	else
 		err = ckpt_retake(process.ckpt, addr, len);
 	pthread_mutex_unlock(&process.lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }

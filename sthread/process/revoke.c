@@ -2,16 +2,19 @@
 /*
  * revoke.c - the master takes a descriptor back from a compartment that runs.  World: host.
  *
- * A table of descriptors belongs to the thread that runs the compartment, and has no lock.  So that
- * thread is asked, in one word (sys_ctx.revoke), and woken until it has done it: out of the guest, or
- * out of a call that waits.  It does it between two system calls, when none uses the table.
+ * A table of descriptors belongs to the thread that runs the compartment, and has no lock.  So
+ * that thread is asked, in one word (sys_ctx.revoke), and woken until it has done it: out of the
+ * guest, or out of a call that waits.  It does it between two system calls, when none uses the
+ * table.
  */
 #include <errno.h>
 #include <time.h>
 
+#include "sthread/cancel.h"
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
 #include "sthread/nest/nest.h"
+#include "sthread/process.h"
 
 /* What the policy granted under this number; it may have any number inside by now. */
 static uint64_t file_of(const struct policy *p, int fd)
@@ -22,8 +25,8 @@ static uint64_t file_of(const struct policy *p, int fd)
 }
 
 /*
- * The steps.  The gates of its own that may hold the file end first, and no new one gets it: when the
- * run then gives it up, nobody is left who could give it back, and it has nothing to hand to a child.
+ * The steps.  The run's own gates that may have the file end first, and no new one gets it: when
+ * the run then gives it up, no gate can give it back, and there is none to pass to a child.
  */
 struct taking {
 	enum { NOT_BEGUN, GATES, ASKED } step;
@@ -49,7 +52,7 @@ static bool try_take_back(struct sthread *st, uint64_t file, struct taking *t, i
 		over = true;
 	} else if (st->lane && t->step == NOT_BEGUN && !st->revoking) { /* or another's comes first */
 		st->revoking = file;
-		t->ngates = nest_bar(st->lane, file, t->gate);
+		t->ngates = nest_revoke_gates(st->lane, file, t->gate);
 		t->step = GATES;
 	} else if (st->lane && t->step != NOT_BEGUN) {
 		if (t->step == GATES)
@@ -100,11 +103,11 @@ int sthread_policy_fd_revoke(struct sthread *st, int fd)
 		return -EPERM;
 	if (!st || st->forks != process.forks)
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	handle_get(st);
 	file = file_of(st->policy, fd);
 	err = file ? take_back(st, file) : -EBADF;
 	handle_put(st);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }

@@ -2,7 +2,8 @@
 /* stats.c - the figures of the process.  World: host. */
 #include <errno.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
 int sthread_stats(struct sthread_stats *out)
@@ -58,7 +59,7 @@ int sthread_stats(struct sthread_stats *out)
 		.placement = info.placement == DUNE_PLACE_RING0 ? STHREAD_PLACE_RING0 :
 								  STHREAD_PLACE_HOST,
 		.machine = info.machine == DUNE_MACHINE_KVM ? STHREAD_MACHINE_KVM : STHREAD_MACHINE_PROCESS,
-		.filtered = process.wall && !atomic_load(&process.unfiltered),
+		.filtered = process.filter && !atomic_load(&process.unfiltered),
 	};
 out:
 	pthread_mutex_unlock(&process.lock);

@@ -9,11 +9,11 @@
 #include <stdint.h>
 
 /*
- * Says in a few words what lies at an address of a compartment: "image of /usr/bin/x, data, symbol
- * table_of_x+8", "heap, not in the image". One line, no full stop. Gives buf, a constant text, or
- * NULL where nothing is known. Not defined here: whoever knows the checkpoint defines it. What it
- * gives is escaped before it is shown.  `error` is what the page fault said, for memory that some may use and some
- * may not.
+ * Says in a few words what lies at an address of a compartment: "image of /usr/bin/x, data,
+ * symbol table_of_x+8", "heap, not in the image". One line, no full stop. Gives buf, a constant
+ * text, or NULL where nothing is known. Not defined here: whoever knows the checkpoint defines
+ * it. What it gives is escaped before it is shown.  `error` is what the page fault said, for
+ * memory that some may use and some may not.
  */
 const char *report_describe(uint64_t addr, unsigned error, char *buf, size_t len);
 

@@ -201,7 +201,10 @@ int unwind_elf_find(Dwfl_Module *mod, void **userdata, const char *name, Dwarf_A
 		elf_end(file);
 		*elfp = image;
 	}
-	/* It is mapped. A number kept could be another file's, once the program has closed what it does not know. */
+	/*
+	 * It is mapped. A number kept could be another file's, once the program has closed what
+	 * it does not know.
+	 */
 	if (fd >= 0)
 		close(fd);
 	return -1;

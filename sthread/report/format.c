@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "include/sthread.h"
+#include "sthread/inside/inside.h"
 #include "sthread/report/describe.h"
 #include "sthread/report/unwind.h"
 #include "sthread/text.h"
@@ -269,7 +270,7 @@ STHREAD_API int sthread_fault_format(const struct sthread_result *result, char *
 {
 	struct text t = { .buf = buf, .len = len };
 
-	if (sthread_inside())
+	if (is_inside())
 		return -EPERM;
 	if (!result || (len && !buf))
 		return -EINVAL;

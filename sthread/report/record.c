@@ -3,13 +3,14 @@
  * record.c - how a run ended, as a record: what the processor said, and the call chain.  World:
  * host.
  */
-#include <stdio.h>
+#include "sthread/report/record.h"
+
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/process.h"
 #include "sthread/report/describe.h"
 #include "sthread/report/unwind.h"
-#include "sthread/syscall/uaccess.h"
+#include "sthread/syscall/syscall.h"
 #include "sthread/tag/tag.h"
 
 #define PAGE_FAULT 14
@@ -45,9 +46,8 @@ static void registers(const struct dune_frame *f, uint64_t regs[16])
 	memcpy(regs, r, sizeof(r));
 }
 
-void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_result *r)
+void result_fault(const struct dune_frame *f, struct sthread_result *r)
 {
-	(void)l;
 	r->end = STHREAD_FAULTED;
 	r->vector = (unsigned)f->vector;
 	r->error = (unsigned)f->error;
@@ -62,12 +62,10 @@ void result_fault(struct lane *l, const struct dune_frame *f, struct sthread_res
 
 static bool read_word(void *ctx, uint64_t addr, uint64_t *out)
 {
-	struct lane *l = ctx;
-
-	return !uaccess_copy_in(&l->ctx.mem, out, dune_gva(addr), sizeof(*out));
+	return !uaccess_copy_in(ctx, out, dune_gva(addr), sizeof(*out));
 }
 
-void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread_result *r)
+void result_backtrace(struct uaccess *mem, const struct dune_frame *f, struct sthread_result *r)
 {
 	struct unwind_regs regs = { .rip = f->rip };
 
@@ -75,7 +73,7 @@ void result_backtrace(struct lane *l, const struct dune_frame *f, struct sthread
 	r->ip = f->rip;
 	r->sp = f->rsp;
 	memcpy(regs.gpr, r->regs, sizeof(regs.gpr));
-	r->frames = unwind_frames(&regs, read_word, l, r->backtrace, STHREAD_BACKTRACE);
+	r->frames = unwind_frames(&regs, read_word, mem, r->backtrace, STHREAD_BACKTRACE);
 }
 
 const char *report_describe(uint64_t addr, unsigned error, char *buf, size_t len)

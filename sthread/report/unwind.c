@@ -37,7 +37,9 @@ static uint64_t session_generation;
 static bool session_attached;
 static struct walk *current;
 
-/* Debug files that the session keeps open. It closes these numbers at its end, whatever is there. */
+/*
+ * Debug files that the session keeps open. It closes these numbers at its end, whatever is there.
+ */
 #define DEBUG_FILES 64
 static struct debug_file {
 	int fd;
@@ -69,7 +71,10 @@ static bool debug_files_ours(void)
 	return true;
 }
 
-/* The lock is held. Where the program put other files at its numbers, the session is left as it is. */
+/*
+ * The lock is held. Where the program put other files at its numbers, the session is left as it
+ * is.
+ */
 static void session_end(void)
 {
 	if (debug_files_ours())
@@ -280,7 +285,7 @@ bool unwind_symbol(uint64_t pc, bool call, struct unwind_symbol *out)
 	GElf_Off offset = 0;
 	Dwarf_Addr start;
 	GElf_Sym sym;
-	int cancel = cancel_hold(); /* files are opened and read */
+	int cancel = cancel_disable(); /* files are opened and read */
 	Dwfl *dwfl;
 
 	pthread_mutex_lock(&lock);
@@ -300,7 +305,7 @@ bool unwind_symbol(uint64_t pc, bool call, struct unwind_symbol *out)
 			out->line = 0;
 	}
 	pthread_mutex_unlock(&lock);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return mod != NULL;
 }
 

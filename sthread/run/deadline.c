@@ -3,7 +3,8 @@
 #include <signal.h>
 #include <time.h>
 
-#include "sthread/internal.h"
+#include "sthread/policy/policy.h"
+#include "sthread/run/lane.h"
 
 #define AGAIN_NS 1000000UL /* an overdue run that has not noticed is signalled again after this */
 #define LOOK_NS	 1000000UL /* near its limit of CPU time a run is not looked at more often */
@@ -27,9 +28,9 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static struct lane_span span(uint64_t now, uint64_t limit)
+static struct span span(uint64_t now, uint64_t limit)
 {
-	struct lane_span s = { .begin = now };
+	struct span s = { .begin = now };
 
 	if (__builtin_add_overflow(now, limit, &s.end))
 		s.end = UINT64_MAX;
@@ -42,22 +43,22 @@ static struct lane_span span(uint64_t now, uint64_t limit)
  */
 static uint64_t look(struct lane *l, uint64_t now)
 {
-	uint64_t at = l->wall.end, used, left, least;
+	uint64_t at = l->deadline.wall.end, used, left, least;
 
 	if (at <= now) {
 		lane_stop(l, STOP_WALL);
 		return now + AGAIN_NS;
 	}
-	if (l->cpu.end == UINT64_MAX)
+	if (l->deadline.cpu.end == UINT64_MAX)
 		return at;
-	used = clock_ns(l->cpu_clock);
-	if (used >= l->cpu.end) {
+	used = clock_ns(l->deadline.cpu_clock);
+	if (used >= l->deadline.cpu.end) {
 		lane_stop(l, STOP_CPU);
 		return now + AGAIN_NS;
 	}
-	least = used == l->cpu_seen ? REST_NS : LOOK_NS;
-	l->cpu_seen = used;
-	left = l->cpu.end - used;
+	least = used == l->deadline.cpu_seen ? REST_NS : LOOK_NS;
+	l->deadline.cpu_seen = used;
+	left = l->deadline.cpu.end - used;
 	left = left > least ? left : least;
 	return left < at - now ? now + left : at;
 }
@@ -71,7 +72,7 @@ static void *watch_main(void *unused)
 		struct timespec until;
 
 		watch.next = UINT64_MAX;
-		for (struct lane *l = watch.list; l; l = l->watch_next) {
+		for (struct lane *l = watch.list; l; l = l->deadline.next) {
 			uint64_t at = look(l, now);
 
 			if (at < watch.next)
@@ -129,13 +130,13 @@ int watch_add(struct lane *l, uint64_t wall, uint64_t cpu)
 	pthread_mutex_lock(&watch.lock);
 	err = start();
 	if (!err) {
-		l->wall = span(now, wall);
-		l->cpu = span(clock_ns(l->cpu_clock), cpu);
-		l->cpu_seen = 0;
-		l->watch_next = watch.list;
-		l->watch_link = &watch.list;
-		if (l->watch_next)
-			l->watch_next->watch_link = &l->watch_next;
+		l->deadline.wall = span(now, wall);
+		l->deadline.cpu = span(clock_ns(l->deadline.cpu_clock), cpu);
+		l->deadline.cpu_seen = 0;
+		l->deadline.next = watch.list;
+		l->deadline.link = &watch.list;
+		if (l->deadline.next)
+			l->deadline.next->deadline.link = &l->deadline.next;
 		watch.list = l;
 		if (first < watch.next)
 			pthread_cond_signal(&watch.changed);
@@ -147,20 +148,20 @@ int watch_add(struct lane *l, uint64_t wall, uint64_t cpu)
 void watch_remove(struct lane *l)
 {
 	pthread_mutex_lock(&watch.lock);
-	*l->watch_link = l->watch_next;
-	if (l->watch_next)
-		l->watch_next->watch_link = l->watch_link;
+	*l->deadline.link = l->deadline.next;
+	if (l->deadline.next)
+		l->deadline.next->deadline.link = l->deadline.link;
 	pthread_mutex_unlock(&watch.lock);
 }
 
 /* Only if it is due sooner than anything else is the thread woken, which looks at all runs then. */
 void watch_cpu_limit(struct lane *l, uint64_t cpu)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), used = clock_ns(l->cpu_clock), left;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), used = clock_ns(l->deadline.cpu_clock), left;
 
 	pthread_mutex_lock(&watch.lock);
-	l->cpu.end = span(l->cpu.begin, cpu).end;
-	left = l->cpu.end > used ? l->cpu.end - used : 0;
+	l->deadline.cpu.end = span(l->deadline.cpu.begin, cpu).end;
+	left = l->deadline.cpu.end > used ? l->deadline.cpu.end - used : 0;
 	left = left > LOOK_NS ? left : LOOK_NS;
 	if (span(now, left).end < watch.next)
 		pthread_cond_signal(&watch.changed);
@@ -174,12 +175,12 @@ uint64_t watch_thread_cpu(void)
 
 uint64_t watch_wall(const struct lane *l)
 {
-	return clock_ns(CLOCK_MONOTONIC) - l->wall.begin;
+	return clock_ns(CLOCK_MONOTONIC) - l->deadline.wall.begin;
 }
 
 uint64_t watch_cpu(const struct lane *l)
 {
-	return clock_ns(l->cpu_clock) - l->cpu.begin;
+	return clock_ns(l->deadline.cpu_clock) - l->deadline.cpu.begin;
 }
 
 void watch_forked(void)

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* handle.c - handles of concurrent compartments: join, detach, kill.  World: host. */
+#include "sthread/run/handle.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 #include "sthread/cancel.h"
 #include "sthread/futex.h"
-#include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
+#include "sthread/process.h"
+#include "sthread/run/call.h"
+#include "sthread/run/lane.h"
 
 /* For a call that goes on looking at it while another thread's join lets go of it. */
 void handle_get(struct sthread *st)
@@ -42,8 +47,7 @@ int sthread_join(struct sthread *st, struct sthread_result *result)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_JOIN, (uintptr_t)st, (uintptr_t)result, 0, 0,
-				      0);
+		return inside_join(st, result);
 	err = disown(st);
 	if (err)
 		return err;
@@ -59,7 +63,7 @@ int sthread_detach(struct sthread *st)
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_DETACH, (uintptr_t)st, 0, 0, 0, 0);
+		return inside_detach(st);
 	err = disown(st);
 	if (!err)
 		handle_put(st);
@@ -72,14 +76,17 @@ int sthread_kill(struct sthread *st)
 	int cancel;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_KILL, (uintptr_t)st, 0, 0, 0, 0);
+		return inside_kill(st);
 	if (!st || st->forks != process.forks)
 		return -EINVAL;
 	if (atomic_load(&st->done))
 		return -ESRCH;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	handle_get(st);
-	/* The lock is held for one try: who kills and who revokes need not wait for each other. */
+	/*
+	 * The lock is held for one try, so that a kill and a revocation do not wait for each
+	 * other.
+	 */
 	for (bool again = true; again;) {
 		pthread_mutex_lock(&st->lock);
 		st->killed = true;
@@ -89,6 +96,6 @@ int sthread_kill(struct sthread *st)
 			lane_nap(&nap);
 	}
 	handle_put(st);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return 0;
 }

@@ -7,8 +7,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sthread/internal.h"
-#include "sthread/nest/nest.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/process.h"
+#include "sthread/run/lane.h"
+#include "sthread/run/worker.h"
 #include "sthread/tag/tag.h"
 
 static pthread_key_t lane_key;
@@ -53,13 +55,13 @@ int lanes_init_once(void)
 	return lane_key_error;
 }
 
-/* The stack, and a page of its own for all that is seeded anew for each run. */
-static int furnish(struct lane *l)
+/* Maps the stack, private pages for the seeds of each run, and the prefault pages. */
+static int lane_map_initial_pages(struct lane *l)
 {
 	const struct ckpt_seed *seeds = ckpt_seeds(process.ckpt);
 	struct dune_leaf leaf;
-	uint64_t hot[HOT_PAGES];
-	unsigned nhot;
+	uint64_t prefault[PREFAULT_PAGES];
+	unsigned n;
 	int err;
 
 	/* The pages of the seeds are the first private ones, which a reset keeps. */
@@ -76,11 +78,11 @@ static int furnish(struct lane *l)
 	}
 	/* Each of these would cost a trap in the first run. */
 	pthread_mutex_lock(&process.lock);
-	nhot = process.nhot;
-	memcpy(hot, process.hot, sizeof(hot));
+	n = process.nprefault;
+	memcpy(prefault, process.prefault, sizeof(prefault));
 	pthread_mutex_unlock(&process.lock);
-	for (unsigned i = 0; i < nhot && !err; i++)
-		err = dune_vm_make_private(l->space, dune_gva(hot[i]));
+	for (unsigned i = 0; i < n && !err; i++)
+		err = dune_vm_make_private(l->space, dune_gva(prefault[i]));
 	return err;
 }
 
@@ -89,36 +91,39 @@ int lane_arm(struct lane *l)
 	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = process.signal };
 	pid_t thread = (pid_t)syscall(SYS_gettid);
 
-	if (l->thread == thread)
+	if (l->stop.thread == thread)
 		return 0;
 	lane_disarm(l);
 	ev._sigev_un._tid = thread;
-	if (timer_create(CLOCK_MONOTONIC, &ev, &l->timer))
+	if (timer_create(CLOCK_MONOTONIC, &ev, &l->stop.timer))
 		return -EAGAIN;
-	l->thread = thread;
-	pthread_getcpuclockid(pthread_self(), &l->cpu_clock);
+	l->stop.thread = thread;
+	pthread_getcpuclockid(pthread_self(), &l->deadline.cpu_clock);
 	return 0;
 }
 
 void lane_disarm(struct lane *l)
 {
-	if (l->thread)
-		timer_delete(l->timer);
-	l->thread = 0;
+	if (l->stop.thread)
+		timer_delete(l->stop.timer);
+	l->stop.thread = 0;
 }
 
 static void lane_free(struct lane *l)
 {
 	lane_disarm(l);
-	nest_fini(l);
+	if (atomic_load(&l->nest.made))
+		l->nest.ops->fini(l);
 	sys_ctx_fini(&l->ctx);
-	lane_let_go(l);
-	free(l->tally);
-	/* First, since the space takes its time: who needs a vCPU meanwhile need not make one. */
+	lane_unpin_policy(l);
+	free(l->gates.count);
+	/*
+	 * First, since freeing the space takes time: another thread can reuse the vCPU meanwhile.
+	 */
 	dune_vcpu_destroy(l->vcpu);
 	dune_vm_free(l->space);
-	tag_map_fini(l);
-	pthread_mutex_destroy(&l->lock);
+	tag_map_fini(&l->tags);
+	pthread_mutex_destroy(&l->stop.lock);
 	free(l);
 }
 
@@ -129,7 +134,7 @@ static int lane_new(struct lane **out)
 
 	if (!l)
 		return -ENOMEM;
-	pthread_mutex_init(&l->lock, NULL);
+	pthread_mutex_init(&l->stop.lock, NULL);
 	pthread_rwlock_rdlock(&process.making);
 	err = dune_vcpu_create(process.vm, &l->vcpu);
 	pthread_rwlock_unlock(&process.making);
@@ -138,8 +143,9 @@ static int lane_new(struct lane **out)
 		err = err == -EMFILE || err == -ENFILE ? -EAGAIN : err;
 		goto fail;
 	}
-	if ((err = dune_vm_clone(ckpt_space(process.ckpt), &l->space)) || (err = furnish(l)))
+	if ((err = dune_vm_clone(ckpt_space(process.ckpt), &l->space)) || (err = lane_map_initial_pages(l)))
 		goto fail;
+	l->tags.space = l->space;
 	l->ctx.mem.vm = process.vm;
 	l->ctx.mem.space = l->space;
 	l->ctx.area_start = process.area_start;
@@ -147,7 +153,7 @@ static int lane_new(struct lane **out)
 	l->ctx.brk = process.brk;
 	l->ctx.stack_size = STACK_SIZE;
 	l->ctx.image_tid = process.main_tid;
-	l->ctx.stop = &l->stop;
+	l->ctx.stop = &l->stop.requested;
 	l->ctx.host_call = hostcall_serve;
 	*out = l;
 	return 0;

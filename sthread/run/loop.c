@@ -7,14 +7,36 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sthread/gate/gate.h"
-#include "sthread/internal.h"
-#include "sthread/nest/nest.h"
+#include "sthread/inside/hostcall.h"
+#include "sthread/process.h"
+#include "sthread/report/record.h"
+#include "sthread/run/budget.h"
+#include "sthread/run/call.h"
+#include "sthread/run/handle.h"
+#include "sthread/run/lane.h"
 #include "sthread/tag/tag.h"
 
 /* Numbers that no process of this machine has (pid_max is at most 2^22). */
 #define FIRST_PID   4194305u
 #define PIDS	    (2147483647u - FIRST_PID)
+
+/*
+ * What a run needs is there already in the next: pages that it made private stay mapped, of the
+ * stack, of mmap's area and of a gate's message at most so many next to their ends, without a
+ * hole, so that a later run can learn no more than a number.
+ */
+#define KEEP_STACK	16
+#define KEEP_AREA	64
+#define KEEP_MESSAGE	2
+#define KEEP_PAGES	(KEEP_STACK + KEEP_AREA + KEEP_MESSAGE + 32)
+/*
+ * A space that holds more than that after a run is not worth keeping.  Page tables for tags alone
+ * are apart: the next run with these tags needs them all, and to make and clear them costs far
+ * more than the run.  They stay, as many as 8 GiB of small tags have, until a policy comes
+ * without those tags.
+ */
+#define KEEP_SPACE	(KEEP_PAGES + 96)
+#define KEEP_TAG_TABLES 4096
 
 /* Fresh bytes from the kernel, fetched some at a time. */
 static int take_random(struct lane *l, void *to, size_t len)
@@ -49,14 +71,14 @@ static int plant_seeds(struct lane *l)
 	return 0;
 }
 
-static int begin(struct lane *l, const struct policy *policy, bool own_thread)
+static int begin(struct lane *l, const struct policy *policy, bool on_worker)
 {
 	struct sys_answer answers[SYS_ANSWERS];
 	uint64_t memory = policy->limit[STHREAD_LIMIT_MEMORY];
 	unsigned n;
 	int err;
 
-	while ((err = tag_map(l, policy)) == -ENOMEM && !l->lost && lanes_shrink())
+	while ((err = tag_map(&l->tags, policy)) == -ENOMEM && !lane_is_lost(l) && lanes_shrink())
 		;
 	if (err)
 		return err;
@@ -66,7 +88,7 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 	if (!dune_space_room(l->space) && (err = dune_space_shed(l->space, CKPT_SEEDS, NULL, NULL)))
 		return err;
 	l->ctx.policy = policy;
-	l->ctx.own_thread = own_thread;
+	l->ctx.on_worker = on_worker;
 	l->ctx.pid = (int)(FIRST_PID + atomic_fetch_add(&process.next_pid, 1) % PIDS);
 	l->ctx.tid = l->ctx.pid;
 	if ((err = sys_begin(&l->ctx)))
@@ -80,7 +102,10 @@ static int begin(struct lane *l, const struct policy *policy, bool own_thread)
 			       DUNE_READ | DUNE_WRITE);
 }
 
-/* A call that could not have its memory did nothing yet; the library's own see to that themselves. */
+/*
+ * A call that ran out of memory did nothing yet, and is made again; host calls see to that
+ * themselves.
+ */
 static enum sys_outcome call(struct lane *l, struct dune_frame *f)
 {
 	bool own = f->rax >= HOSTCALL_RETURN && f->rax < HOSTCALLS_END, tried = false;
@@ -88,7 +113,7 @@ static enum sys_outcome call(struct lane *l, struct dune_frame *f)
 
 	do {
 		outcome = sys_dispatch(&l->ctx, f);
-	} while (outcome == SYS_END && l->ctx.mem.nomem && !own && lane_room(l, &tried));
+	} while (outcome == SYS_END && l->ctx.mem.nomem && !own && lane_reclaim(l, &tried));
 	return outcome;
 }
 
@@ -97,20 +122,20 @@ static bool step(struct lane *l, struct dune_frame *f, struct sthread_result *r)
 {
 	switch (dune_vcpu_run(l->vcpu, l->space, f)) {
 	case DUNE_EXIT_SYSCALL:
-		if (call(l, f) == SYS_RESUME || (l->ctx.mem.nomem && atomic_load(&l->stop)))
-			break; /* what it is to end of is why no memory was looked for */
+		if (call(l, f) == SYS_RESUME || (l->ctx.mem.nomem && atomic_load(&l->stop.requested)))
+			break; /* a stop is pending: report that, not out-of-memory */
 		r->end = l->ctx.end;
 		r->value = (void *)l->ctx.value;
 		r->limit = l->ctx.limit;
 		return true;
 	case DUNE_EXIT_FAULT:
-		result_fault(l, f, r);
+		result_fault(f, r);
 		return true;
 	case DUNE_EXIT_KICKED:
 		sys_attend(&l->ctx);
 		break;
 	case DUNE_EXIT_NOMEM:
-		if (lane_room_to_touch(l, f))
+		if (lane_reclaim_to_touch(l, f))
 			break;
 		r->end = STHREAD_OVER_LIMIT;
 		r->limit = STHREAD_LIMIT_MEMORY;
@@ -145,23 +170,26 @@ static void count(const struct sthread_result *r)
 	}
 }
 
-/* Image pages that a run wrote are likely to be written by the next, in any lane. */
-static void note_hot(struct lane *l)
+/*
+ * Remembers image pages that a run wrote: the next run, in any lane, is likely to write them,
+ * too.
+ */
+static void note_prefault(struct lane *l)
 {
 	const struct dune_private *list;
 	size_t n = dune_space_private(l->space, &list);
 
 	pthread_mutex_lock(&process.lock);
-	for (size_t i = 0; i < n && process.nhot < HOT_PAGES; i++) {
+	for (size_t i = 0; i < n && process.nprefault < PREFAULT_PAGES; i++) {
 		uint64_t at = list[i].at.v;
 		bool known = at >= process.area_start && at < process.stack_top;
 
-		for (unsigned k = 0; k < process.nhot; k++)
-			known |= process.hot[k] == at;
+		for (unsigned k = 0; k < process.nprefault; k++)
+			known |= process.prefault[k] == at;
 		for (int k = 0; k < CKPT_SEEDS; k++)
 			known |= (ckpt_seeds(process.ckpt)[k].at & ~(DUNE_PAGE_SIZE - 1)) == at;
 		if (!known)
-			process.hot[process.nhot++] = at;
+			process.prefault[process.nprefault++] = at;
 	}
 	pthread_mutex_unlock(&process.lock);
 }
@@ -171,10 +199,10 @@ static void started(struct lane *l, struct sthread *st)
 {
 	bool killed = false;
 
-	pthread_mutex_lock(&l->lock);
-	l->signalled = false;
-	l->running = true;
-	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_lock(&l->stop.lock);
+	l->stop.signalled = false;
+	l->stop.running = true;
+	pthread_mutex_unlock(&l->stop.lock);
 	if (!st)
 		return;
 	pthread_mutex_lock(&st->lock);
@@ -189,12 +217,12 @@ static void finished(struct lane *l, struct sthread *st)
 {
 	bool signalled;
 
-	pthread_mutex_lock(&l->lock);
-	l->running = false;
-	signalled = l->signalled;
-	atomic_store(&l->stop, false);
-	atomic_store(&l->reason, STOP_NONE);
-	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_lock(&l->stop.lock);
+	l->stop.running = false;
+	signalled = l->stop.signalled;
+	atomic_store(&l->stop.requested, false);
+	atomic_store(&l->stop.reason, STOP_NONE);
+	pthread_mutex_unlock(&l->stop.lock);
 	/* A signal on its way arrives at the end of this call, not in one of the program's. */
 	if (signalled)
 		syscall(SYS_gettid);
@@ -208,9 +236,9 @@ static void finished(struct lane *l, struct sthread *st)
 
 static bool stopped(struct lane *l, struct sthread_result *r)
 {
-	if (!atomic_load(&l->stop))
+	if (!atomic_load(&l->stop.requested))
 		return false;
-	switch ((enum stop_reason)atomic_load(&l->reason)) {
+	switch ((enum stop_reason)atomic_load(&l->stop.reason)) {
 	case STOP_WALL:
 		r->end = STHREAD_OVER_LIMIT;
 		r->limit = STHREAD_LIMIT_WALL_NS;
@@ -225,10 +253,10 @@ static bool stopped(struct lane *l, struct sthread_result *r)
 	return true;
 }
 
-/* How much of what it was not to exceed it had used. */
+/* How much of the limit it had used. */
 static void amount(struct lane *l, struct sthread_result *r)
 {
-	uint64_t used = nest_lent(l, r->limit);
+	uint64_t used = budget_lent(l, r->limit);
 
 	if (r->limit == STHREAD_LIMIT_MEMORY)
 		used += dune_space_pages(l->space) * DUNE_PAGE_SIZE;
@@ -237,37 +265,39 @@ static void amount(struct lane *l, struct sthread_result *r)
 	else if (r->limit == STHREAD_LIMIT_CPU_NS)
 		used += watch_cpu(l);
 	else if (r->limit == STHREAD_LIMIT_GATE_CALLS)
-		used += l->gate_calls;
+		used += l->budget.spent[STHREAD_LIMIT_GATE_CALLS];
 	r->value = (void *)used;
 }
 
-int lane_begin(struct lane *l, const struct policy *policy, bool own_thread)
+int lane_begin(struct lane *l, const struct policy *policy, bool on_worker)
 {
-	int err = policy_hold(policy);
-
-	if (err)
-		return err;
-	l->holds = policy_get(policy);
-	l->dirty = true;
-	return begin(l, policy, own_thread);
+	l->pinned = policy;
+	return begin(l, policy, on_worker);
 }
 
-int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *st,
-	       struct sthread_result *result)
+/* What its policy says, or less. */
+static void set_limits(struct budget *b, const uint64_t *of_policy, const struct lane_entry *e)
+{
+	memcpy(b->limit, of_policy, sizeof(b->limit));
+	if (e->cpu < b->limit[STHREAD_LIMIT_CPU_NS])
+		b->limit[STHREAD_LIMIT_CPU_NS] = e->cpu;
+	if (e->calls < b->limit[STHREAD_LIMIT_GATE_CALLS])
+		b->limit[STHREAD_LIMIT_GATE_CALLS] = e->calls;
+	memset(b->spent, 0, sizeof(b->spent));
+}
+
+int lane_enter(struct lane *l, const struct lane_entry *e, struct sthread_result *result)
 {
 	uint64_t wall = l->ctx.policy->limit[STHREAD_LIMIT_WALL_NS];
-	struct sthread_gate *g = l->serves ? l->serves->gate : NULL;
 	uint64_t own = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
-	uint64_t cpu = g && g->cpu < own ? g->cpu : own;
+	uint64_t cpu = e->cpu < own ? e->cpu : own;
 	bool watched = wall != POLICY_NO_LIMIT || cpu != POLICY_NO_LIMIT;
-	const struct gate_call *here = gate_current(); /* a native gate runs it, and waits */
 	struct sthread_result r = { .end = STHREAD_LOST };
-	uint64_t spent[POLICY_LIMITS] = { 0 };
 	struct dune_frame f = {
 		.rip = (uint64_t)dune_reset_entry,
 		.rsp = process.stack_top - STACK_TOP_RESERVED,
-		.rdi = (uint64_t)arg,
-		.rdx = (uint64_t)fn,
+		.rdi = (uint64_t)e->arg,
+		.rdx = (uint64_t)e->fn,
 		.rcx = ckpt_fs_base(process.ckpt),
 	};
 	int err;
@@ -276,71 +306,73 @@ int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *s
 		return err;
 	atomic_fetch_add(l->used ? &process.recycled : &process.cold, 1);
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
-	l->tallied = false;
-	l->gate_calls = 0;
-	l->short_calls = UINT64_MAX;
-	atomic_store(&l->barred, 0);
-	l->root = st && st->root ? st->root : g && g->root ? g->root : l;
-	l->depth = st ? st->depth : g ? g->depth : 0;
-	l->creator = st ? st->creator : NULL;
-	l->above = st ? st->above : here;
-	l->cpu_limit = cpu;
-	l->calls_limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
-	if (g && g->calls < l->calls_limit)
-		l->calls_limit = g->calls;
-	started(l, st);
+	l->gates.counted = false;
+	l->shortage.calls = UINT64_MAX;
+	atomic_store(&l->nest.revoking_file, 0);
+	l->nest.root = e->root ? e->root : l;
+	l->nest.depth = e->depth;
+	l->nest.creator = e->creator;
+	l->gates.enclosing_call = e->enclosing_call;
+	set_limits(&l->budget, l->ctx.policy->limit, e);
+	started(l, e->st);
 	while (!stopped(l, &r) && !step(l, &f, &r))
 		;
 	if (r.end == STHREAD_OVER_LIMIT)
 		amount(l, &r);
-	nest_end(l, spent);
+	if (atomic_load(&l->nest.made))
+		l->nest.ops->end(l);
 	if (watched)
 		watch_remove(l);
-	spent[STHREAD_LIMIT_GATE_CALLS] += l->gate_calls;
-	if (g)
-		gate_spend(g, spent);
-	if (st)
-		memcpy(st->spent, spent, sizeof(spent));
-	finished(l, st);
+	finished(l, e->st);
 	if (r.end != STHREAD_RETURNED && r.end != STHREAD_EXITED && r.end != STHREAD_LOST &&
 	    !dune_vcpu_registers(l->vcpu, l->space, &f))
-		result_backtrace(l, &f, &r);
+		result_backtrace(&l->ctx.mem, &f, &r);
 	memcpy(r.message, l->ctx.message, sizeof(r.message));
 	atomic_fetch_add(&process.syscalls, l->ctx.calls);
 	count(&r);
 	if (!l->used && r.end == STHREAD_RETURNED)
-		note_hot(l);
+		note_prefault(l);
 	l->used = true;
 	l->lost |= r.end == STHREAD_LOST;
 	*result = r;
 	return 0;
 }
 
-void lane_let_go(struct lane *l)
+void lane_unpin_policy(struct lane *l)
 {
-	if (!l->holds)
-		return;
-	policy_release(l->holds);
-	policy_put(l->holds);
-	l->holds = NULL;
+	if (l->pinned)
+		policy_unpin(l->pinned);
+	l->pinned = NULL;
 }
 
 void lane_end(struct lane *l)
 {
-	nest_fini(l);
+	if (atomic_load(&l->nest.made))
+		l->nest.ops->fini(l);
 	sys_done(&l->ctx);
-	lane_let_go(l);
+	lane_unpin_policy(l);
 	l->ctx.policy = NULL;
 }
 
 int lane_run(struct lane *l, const struct policy *policy, void *(*fn)(void *), void *arg,
 	     struct sthread *st, struct sthread_result *result)
 {
+	struct lane_entry e = { .fn = fn, .arg = arg, .st = st, .cpu = POLICY_NO_LIMIT, .calls = POLICY_NO_LIMIT };
 	struct sthread_result r;
 	int err = lane_begin(l, policy, st);
 
+	if (st) {
+		e.root = st->root;
+		e.creator = st->creator;
+		e.depth = st->depth;
+		e.enclosing_call = st->enclosing_call;
+	} else {
+		e.enclosing_call = gate_current(); /* a native gate runs it, and waits */
+	}
 	if (!err)
-		err = lane_enter(l, fn, arg, st, &r);
+		err = lane_enter(l, &e, &r);
+	if (!err && st)
+		memcpy(st->spent, l->budget.spent, sizeof(st->spent));
 	if (!err && result)
 		*result = r;
 	lane_end(l);
@@ -386,15 +418,14 @@ static int trim(struct lane *l, uint64_t low, uint64_t high, unsigned keep, bool
 
 bool lane_clean(struct lane *l)
 {
-	if (l->lost)
+	if (lane_is_lost(l))
 		return false;
 	dune_space_limit(l->space, 0);
 	if (trim(l, process.area_start, process.area_end, KEEP_AREA, false) ||
 	    trim(l, process.message_low, process.message_low + MESSAGE_SIZE, KEEP_MESSAGE, false) ||
 	    trim(l, process.stack_low, process.stack_top, KEEP_STACK, true) ||
-	    dune_space_reset(l->space, KEEP_PAGES) || l->tag_tables > KEEP_TAG_TABLES ||
-	    dune_space_pages(l->space) - l->tag_tables > KEEP_SPACE)
+	    dune_space_reset(l->space, KEEP_PAGES) || l->tags.tables > KEEP_TAG_TABLES ||
+	    dune_space_pages(l->space) - l->tags.tables > KEEP_SPACE)
 		return false;
-	l->dirty = false;
 	return true;
 }

@@ -1,43 +1,44 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reclaim.c - memory for a run that has none left: at its limit, what it does not need; where guest memory is short, what
- * lanes at rest keep.  World: host.
+ * reclaim.c - memory for a run that has none left: at its limit, pages that it does not need;
+ * where guest memory is short, idle lanes.  World: host.
  *
- * A run begins with pages and tables that earlier ones left in its lane, is given pages ahead of its touch, and may have
- * only read some.  These count while nothing depends on it, and go where its limit does: so what the limit says is
- * a matter of what the run changed, and not of what ran before.
+ * A run begins with pages and tables that earlier ones left in its lane, is given pages ahead of
+ * its touch, and may have only read some.  These count while nothing depends on it, and go where
+ * its limit does: so what the limit says is a matter of what the run changed, and not of what ran
+ * before.
  */
 #include <errno.h>
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/run/lane.h"
 
 /* The most that one touch can take: a page, and a table of each level below the root. */
 #define TOUCH 4
 
-static bool is_to_end(void *lane)
+static bool stop_pending(void *lane)
 {
-	return atomic_load(&((struct lane *)lane)->stop);
+	return atomic_load(&((struct lane *)lane)->stop.requested);
 }
 
-int lane_shed(struct lane *l)
+int lane_trim(struct lane *l)
 {
-	return dune_space_shed(l->space, CKPT_SEEDS, is_to_end, l);
+	return dune_space_shed(l->space, CKPT_SEEDS, stop_pending, l);
 }
 
-/* True also for a run that is to end: that is what it ends of. */
-static bool shed(struct lane *l)
+/* True also when a stop is pending, which is then reported instead of the lack of memory. */
+static bool trim(struct lane *l)
 {
 	size_t before = dune_space_pages(l->space);
-	int err = lane_shed(l);
+	int err = lane_trim(l);
 
 	return err == -EINTR || (!err && dune_space_pages(l->space) < before);
 }
 
-bool lane_room(struct lane *l, bool *tried)
+bool lane_reclaim(struct lane *l, bool *tried)
 {
 	bool at_limit = dune_space_room(l->space) < TOUCH;
-	bool more = at_limit ? !*tried && shed(l) : lanes_shrink();
+	bool more = at_limit ? !*tried && trim(l) : lanes_shrink();
 
 	*tried |= at_limit;
 	if (more)
@@ -46,16 +47,16 @@ bool lane_room(struct lane *l, bool *tried)
 }
 
 /*
- * What is given back may be what the very instruction touched that now needs more.  If it gets no further, it needs all
- * of it at once.
+ * The pages that were reclaimed may be those that this very instruction touched before.  If it
+ * gets no further, it needs all of them at once, and is over the limit.
  */
-bool lane_room_to_touch(struct lane *l, const struct dune_frame *f)
+bool lane_reclaim_to_touch(struct lane *l, const struct dune_frame *f)
 {
-	bool tried = l->short_calls == l->ctx.calls && !memcmp(&l->short_at, f, sizeof(*f));
+	bool tried = l->shortage.calls == l->ctx.calls && !memcmp(&l->shortage.at, f, sizeof(*f));
 
-	l->short_calls = l->ctx.calls;
-	l->short_at = *f;
-	return lane_room(l, &tried);
+	l->shortage.calls = l->ctx.calls;
+	l->shortage.at = *f;
+	return lane_reclaim(l, &tried);
 }
 
 int lane_prepare_out(struct lane *l, uint64_t at, size_t len)
@@ -65,6 +66,6 @@ int lane_prepare_out(struct lane *l, uint64_t at, size_t len)
 
 	do {
 		err = uaccess_prepare_out(&l->ctx.mem, dune_gva(at), len);
-	} while (err == -ENOMEM && lane_room(l, &tried));
+	} while (err == -ENOMEM && lane_reclaim(l, &tried));
 	return err;
 }

@@ -8,21 +8,22 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sthread/internal.h"
+#include "sthread/process.h"
+#include "sthread/run/lane.h"
 
 /* It may be in a forwarded call, or just before one. */
 static void signal_thread(struct lane *l)
 {
 	const struct itimerspec soon = { .it_value.tv_nsec = 1 };
 
-	l = l->signals ? l->signals : l;
-	if (!syscall(SYS_tgkill, getpid(), l->thread, process.signal))
+	l = l->stop.signal_lane ? l->stop.signal_lane : l;
+	if (!syscall(SYS_tgkill, getpid(), l->stop.thread, process.signal))
 		return;
 	/*
 	 * The queue of pending signals is full, perhaps of another process's; the timer's place in
 	 * it is its own.
 	 */
-	timer_settime(l->timer, 0, &soon, NULL);
+	timer_settime(l->stop.timer, 0, &soon, NULL);
 }
 
 static void stop(struct lane *l, enum stop_reason reason);
@@ -30,59 +31,59 @@ static void stop(struct lane *l, enum stop_reason reason);
 /* Its caller's lock is held. */
 static void stop_callee(struct lane *callee)
 {
-	pthread_mutex_lock(&callee->lock);
+	pthread_mutex_lock(&callee->stop.lock);
 	stop(callee, STOP_KILLED);
-	pthread_mutex_unlock(&callee->lock);
+	pthread_mutex_unlock(&callee->stop.lock);
 }
 
 /* Its lock is held, as is that of its caller, and so on. */
 static void stop(struct lane *l, enum stop_reason reason)
 {
-	if (!atomic_load(&l->stop))
-		atomic_store(&l->reason, (int)reason);
-	atomic_store(&l->stop, true);
-	if (l->running) {
-		l->signalled = true;
+	if (!atomic_load(&l->stop.requested))
+		atomic_store(&l->stop.reason, (int)reason);
+	atomic_store(&l->stop.requested, true);
+	if (l->stop.running) {
+		l->stop.signalled = true;
 		dune_vcpu_kick(l->vcpu);
 		signal_thread(l);
 	}
-	if (l->callee)
-		stop_callee(l->callee);
+	if (l->stop.waiting_for)
+		stop_callee(l->stop.waiting_for);
 }
 
 bool lane_link_callee(struct lane *caller, struct lane *callee)
 {
 	bool going;
 
-	pthread_mutex_lock(&caller->lock);
-	going = !atomic_load(&caller->stop);
+	pthread_mutex_lock(&caller->stop.lock);
+	going = !atomic_load(&caller->stop.requested);
 	if (going)
-		caller->callee = callee;
-	pthread_mutex_unlock(&caller->lock);
+		caller->stop.waiting_for = callee;
+	pthread_mutex_unlock(&caller->stop.lock);
 	return going;
 }
 
 void lane_unlink_callee(struct lane *caller)
 {
-	struct lane *callee = caller->callee;
+	struct lane *callee = caller->stop.waiting_for;
 
-	pthread_mutex_lock(&caller->lock);
-	caller->callee = NULL;
-	pthread_mutex_unlock(&caller->lock);
+	pthread_mutex_lock(&caller->stop.lock);
+	caller->stop.waiting_for = NULL;
+	pthread_mutex_unlock(&caller->stop.lock);
 	/* It is not running: what was meant for it came too late. */
-	atomic_store(&callee->stop, false);
-	atomic_store(&callee->reason, STOP_NONE);
+	atomic_store(&callee->stop.requested, false);
+	atomic_store(&callee->stop.reason, STOP_NONE);
 }
 
 bool lane_stop(struct lane *l, enum stop_reason reason)
 {
 	bool running;
 
-	pthread_mutex_lock(&l->lock);
-	running = l->running;
+	pthread_mutex_lock(&l->stop.lock);
+	running = l->stop.running;
 	if (running)
 		stop(l, reason);
-	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_unlock(&l->stop.lock);
 	return running;
 }
 
@@ -97,15 +98,15 @@ bool lane_revoke(struct lane *l)
 {
 	bool waiting;
 
-	pthread_mutex_lock(&l->lock);
-	waiting = l->running && atomic_load(&l->ctx.revoke);
+	pthread_mutex_lock(&l->stop.lock);
+	waiting = l->stop.running && atomic_load(&l->ctx.revoke);
 	if (waiting) {
-		l->signalled = true;
+		l->stop.signalled = true;
 		dune_vcpu_kick(l->vcpu);
 		signal_thread(l);
-		if (l->callee && l->callee->made_inside)
-			stop_callee(l->callee);
+		if (l->stop.waiting_for && l->stop.waiting_for->stop.made_inside)
+			stop_callee(l->stop.waiting_for);
 	}
-	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_unlock(&l->stop.lock);
 	return waiting;
 }

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker.c - concurrent compartments, on threads of the library; and sthread_call(), on the caller's.
- * World: host.
+ * worker.c - concurrent compartments, on threads of the library; and sthread_call(), on the
+ * caller's.  World: host.
  */
+#include "sthread/run/worker.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sthread/cancel.h"
 #include "sthread/futex.h"
-#include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
+#include "sthread/process.h"
+#include "sthread/run/handle.h"
+#include "sthread/run/helper.h"
+#include "sthread/run/lane.h"
 #include "sthread/seccomp/filter.h"
 #include "sthread/tag/tag.h"
 
@@ -31,8 +38,7 @@ static void run_job(struct worker *w, struct sthread *st)
 		st->result.end = STHREAD_NOT_STARTED;
 		st->result.value = (void *)(intptr_t)err;
 	}
-	policy_release(st->policy);
-	/* Whoever waits need not wait for the cleaning. */
+	/* Before cleaning, so that the waiter need not wait for that. */
 	atomic_store(&st->done, 1);
 	futex_wake(&st->done);
 	handle_put(st);
@@ -42,7 +48,7 @@ static void run_job(struct worker *w, struct sthread *st)
 	}
 }
 
-/* Into the pool, or false: there are enough. */
+/* Goes idle, into the pool; false: that is full. */
 static bool rest(struct worker *w)
 {
 	bool stays;
@@ -85,7 +91,7 @@ static void leave(void)
 	pthread_mutex_unlock(&process.lock);
 }
 
-void workers_bury(void)
+void workers_reap(void)
 {
 	if (process.dead)
 		pthread_join(process.dead_worker, NULL);
@@ -101,7 +107,7 @@ static void *worker_main(void *arg)
 	sigfillset(&mask);
 	sigdelset(&mask, process.signal);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
-	if (process.wall && wall_raise())
+	if (process.filter && filter_install())
 		atomic_fetch_add(&process.unfiltered, 1);
 	atomic_store(&w->up, lane_arm(w->lane) ? 2 : 1);
 	futex_wake(&w->up);
@@ -231,7 +237,7 @@ static void make(void *arg)
 	w->err = worker_new(&w->worker);
 }
 
-/* A new one is not for a worker to make: see gate/native.c. */
+/* A new one is not for a worker to make: see run/helper.c. */
 static int worker_get(const struct lane *creator, struct worker **out)
 {
 	struct wanted w = { .err = 0 };
@@ -243,7 +249,7 @@ static int worker_get(const struct lane *creator, struct worker **out)
 		process.nidle_workers--;
 	}
 	pthread_mutex_unlock(&process.lock);
-	if (!w.worker && native_run(creator, make, &w))
+	if (!w.worker && helper_run(creator, make, &w))
 		return -EAGAIN;
 	if (!w.err)
 		*out = w.worker;
@@ -262,12 +268,12 @@ int helpers_start(const struct policy *value, const struct lane *creator)
 {
 	struct wanted w = { .err = 0 };
 
-	if (!(creator && creator->ctx.own_thread) && natives_start())
+	if (!(creator && creator->ctx.on_worker) && helper_pool_start())
 		return -EAGAIN;
 	if (!value || (value->limit[STHREAD_LIMIT_WALL_NS] == POLICY_NO_LIMIT &&
 		       value->limit[STHREAD_LIMIT_CPU_NS] == POLICY_NO_LIMIT))
 		return 0;
-	return native_run(creator, start_helpers, &w) ? -EAGAIN : w.err;
+	return helper_run(creator, start_helpers, &w) ? -EAGAIN : w.err;
 }
 
 int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(void *), void *arg,
@@ -283,9 +289,9 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	if (!err && !(st = calloc(1, sizeof(*st))))
 		err = -ENOMEM;
 	if (!err)
-		err = policy_hold(value);
+		err = policy_pin(policy_get(value));
 	if (err)
-		goto no_hold;
+		goto no_pin;
 	err = worker_get(creator, &w);
 	if (err)
 		goto no_worker;
@@ -296,10 +302,10 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	st->owned = true;
 	st->forks = process.forks;
 	if (creator) {
-		st->root = creator->root;
+		st->root = creator->nest.root;
 		st->creator = creator;
-		st->depth = creator->depth + 1;
-		st->above = creator->serves ? creator->serves : creator->above;
+		st->depth = creator->nest.depth + 1;
+		st->enclosing_call = creator->gates.serving ? creator->gates.serving : creator->gates.enclosing_call;
 	}
 	atomic_store(&st->refs, 2);
 	atomic_fetch_add(&process.created, 1);
@@ -307,29 +313,13 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	give(w, st); /* which leaves in our place */
 	return 0;
 no_worker:
-	policy_release(value);
-no_hold:
+	policy_unpin(value);
+no_pin:
 	free(st);
 	process_leave();
 no_entry:
 	policy_put(value);
 	return err;
-}
-
-/* The handle is the host's: it is compared there, and never followed. */
-static int create_inside(struct sthread **out, const struct sthread_policy *policy,
-			 void *(*fn)(void *), void *arg)
-{
-	long handle;
-
-	if (!out)
-		return -EINVAL;
-	handle = host_call(HOSTCALL_STHREAD_CREATE, (uintptr_t)policy, (uintptr_t)fn, (uintptr_t)arg,
-			   0, 0);
-	if (handle < 0)
-		return (int)handle;
-	*out = (struct sthread *)handle; /* NOLINT(performance-no-int-to-ptr) */
-	return 0;
 }
 
 int sthread_create(struct sthread **out, const struct sthread_policy *policy, void *(*fn)(void *),
@@ -338,12 +328,12 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	int err, cancel;
 
 	if (is_inside())
-		return create_inside(out, policy, fn, arg);
+		return inside_create(out, policy, fn, arg);
 	if (!out)
 		return -EINVAL;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	err = worker_start(out, policy_copy(policy), fn, arg, NULL);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }
 
@@ -356,19 +346,20 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	int err, cancel;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_STHREAD_CALL, (uintptr_t)policy, (uintptr_t)fn,
-				      (uintptr_t)arg, (uintptr_t)result, 0);
+		return inside_call(policy, fn, arg, result);
 	err = process_enter(fn);
 	if (err)
 		return err;
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	value = policy_copy(policy);
-	err = policy_hold(value);
+	err = policy_pin(value);
 	if (err)
-		goto no_hold;
+		goto no_pin;
 	err = lane_of_thread(&l);
-	if (err)
-		goto no_lane;
+	if (err) {
+		policy_unpin(value);
+		goto no_pin;
+	}
 	sigemptyset(&ours);
 	sigaddset(&ours, process.signal);
 	pthread_sigmask(SIG_UNBLOCK, &ours, &old);
@@ -379,11 +370,8 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	lane_rests();
 	if (sigismember(&old, process.signal))
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
-no_lane:
-	policy_release(value);
-no_hold:
-	policy_put(value);
+no_pin:
 	process_leave();
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return err;
 }

@@ -23,14 +23,14 @@
 #define SECCOMP_FILTER_FLAG_SPEC_ALLOW (1UL << 2)
 #endif
 
-struct wall {
+struct program {
 	struct sock_filter *out;
 	unsigned n;
 	bool full;
-	const struct wall_whose *whose;
+	const struct filter_ids *whose;
 	uint32_t refuse;
-	uint32_t free[WALL_CALLS / 32];	 /* allowed whatever their arguments */
-	uint32_t ruled[WALL_CALLS / 32]; /* allowed by a rule */
+	uint32_t free[FILTER_CALLS / 32];	 /* allowed whatever their arguments */
+	uint32_t ruled[FILTER_CALLS / 32]; /* allowed by a rule */
 };
 
 static bool bit(const uint32_t *map, unsigned nr)
@@ -38,42 +38,42 @@ static bool bit(const uint32_t *map, unsigned nr)
 	return map[nr / 32] >> nr % 32 & 1;
 }
 
-static void put(struct wall *w, uint16_t code, uint8_t jt, uint8_t jf, uint32_t k)
+static void put(struct program *w, uint16_t code, uint8_t jt, uint8_t jf, uint32_t k)
 {
-	if (w->n == WALL_PROGRAM)
+	if (w->n == FILTER_PROGRAM)
 		w->full = true;
 	else
 		w->out[w->n++] = (struct sock_filter){ code, jt, jf, k };
 }
 
 /* Calls fn for each rule: those of the loop, then row by row. */
-static void each_rule(struct wall *w, void (*fn)(struct wall *, const struct wall_rule *, unsigned),
+static void each_rule(struct program *w, void (*fn)(struct program *, const struct filter_rule *, unsigned),
 		      unsigned nr)
 {
-	for (const struct wall_rule *r = wall_loop; r->nr != WALL_END; r++)
+	for (const struct filter_rule *r = filter_loop; r->nr != FILTER_END; r++)
 		fn(w, r, nr);
-	for (unsigned i = 0; i < wall_rows_len; i++)
-		for (const struct wall_rule *r = wall_rows[i].rules; r->nr != WALL_END; r++)
+	for (unsigned i = 0; i < filter_rows_len; i++)
+		for (const struct filter_rule *r = filter_rows[i].rules; r->nr != FILTER_END; r++)
 			fn(w, r, nr);
 }
 
-static void note(struct wall *w, const struct wall_rule *r, unsigned unused)
+static void note(struct program *w, const struct filter_rule *r, unsigned unused)
 {
-	uint32_t *map = r->test[0].how == WALL_ANY ? w->free : w->ruled;
+	uint32_t *map = r->test[0].how == FILTER_ANY ? w->free : w->ruled;
 
 	(void)unused;
-	if (r->nr < WALL_CALLS)
+	if (r->nr < FILTER_CALLS)
 		map[r->nr / 32] |= 1u << r->nr % 32;
 	else
 		w->full = true;
 }
 
-static uint32_t value_of(const struct wall *w, const struct wall_test *t)
+static uint32_t value_of(const struct program *w, const struct filter_test *t)
 {
 	switch (t->how) {
-	case WALL_IS_SELF:
+	case FILTER_IS_SELF:
 		return (uint32_t)w->whose->process;
-	case WALL_IS_THREAD:
+	case FILTER_IS_THREAD:
 		return (uint32_t)w->whose->thread;
 	default:
 		return t->value;
@@ -81,19 +81,19 @@ static uint32_t value_of(const struct wall *w, const struct wall_test *t)
 }
 
 /* Allows if all tests hold; else goes on behind it. */
-static void put_rule(struct wall *w, const struct wall_rule *r, unsigned nr)
+static void put_rule(struct program *w, const struct filter_rule *r, unsigned nr)
 {
-	unsigned tests = r->test[1].how == WALL_ANY ? 1 : 2;
+	unsigned tests = r->test[1].how == FILTER_ANY ? 1 : 2;
 
 	if (r->nr != nr)
 		return;
 	for (unsigned i = 0; i < tests; i++) {
-		const struct wall_test *t = &r->test[i];
+		const struct filter_test *t = &r->test[i];
 		uint8_t past = (uint8_t)(2 * (tests - 1 - i) + 1); /* instructions of this rule that are left */
 
 		put(w, BPF_LD | BPF_W | BPF_ABS, 0, 0,
 		    offsetof(struct seccomp_data, args) + 8 * t->arg); /* little-endian: the low half */
-		if (t->how == WALL_WITHOUT)
+		if (t->how == FILTER_WITHOUT)
 			put(w, BPF_JMP | BPF_JSET | BPF_K, past, 0, t->value);
 		else
 			put(w, BPF_JMP | BPF_JEQ | BPF_K, 0, past, value_of(w, t));
@@ -102,7 +102,7 @@ static void put_rule(struct wall *w, const struct wall_rule *r, unsigned nr)
 }
 
 /* The number is in the accumulator, and stays there if it is another. */
-static void put_call(struct wall *w, unsigned nr)
+static void put_call(struct program *w, unsigned nr)
 {
 	unsigned at = w->n, len;
 
@@ -120,9 +120,9 @@ static void put_call(struct wall *w, unsigned nr)
 		w->out[at].jf = (uint8_t)len;
 }
 
-static void put_map(struct wall *w)
+static void put_map(struct program *w)
 {
-	put(w, BPF_JMP | BPF_JGE | BPF_K, 0, 1, WALL_CALLS);
+	put(w, BPF_JMP | BPF_JGE | BPF_K, 0, 1, FILTER_CALLS);
 	put(w, BPF_RET | BPF_K, 0, 0, w->refuse);
 	/* M[0] = 1 << nr % 32, A = nr / 32 */
 	put(w, BPF_ALU | BPF_AND | BPF_K, 0, 0, 31);
@@ -132,7 +132,7 @@ static void put_map(struct wall *w)
 	put(w, BPF_ST, 0, 0, 0);
 	put(w, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
 	put(w, BPF_ALU | BPF_RSH | BPF_K, 0, 0, 5);
-	for (unsigned i = 0; i < WALL_CALLS / 32; i++) {
+	for (unsigned i = 0; i < FILTER_CALLS / 32; i++) {
 		if (!w->free[i])
 			continue;
 		put(w, BPF_JMP | BPF_JEQ | BPF_K, 0, 4, i);
@@ -144,9 +144,9 @@ static void put_map(struct wall *w)
 	put(w, BPF_RET | BPF_K, 0, 0, w->refuse);
 }
 
-unsigned wall_build(struct sock_filter out[WALL_PROGRAM], const struct wall_whose *whose, uint32_t refuse)
+unsigned filter_build(struct sock_filter out[FILTER_PROGRAM], const struct filter_ids *whose, uint32_t refuse)
 {
-	struct wall w = { .out = out, .whose = whose, .refuse = refuse };
+	struct program w = { .out = out, .whose = whose, .refuse = refuse };
 
 	each_rule(&w, note, 0);
 	put(&w, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, arch));
@@ -155,32 +155,32 @@ unsigned wall_build(struct sock_filter out[WALL_PROGRAM], const struct wall_whos
 	put(&w, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
 	put_call(&w, __NR_ioctl);
 	put_call(&w, __NR_futex);
-	for (unsigned nr = 0; nr < WALL_CALLS; nr++)
+	for (unsigned nr = 0; nr < FILTER_CALLS; nr++)
 		if (nr != __NR_ioctl && bit(w.ruled, nr) && !bit(w.free, nr))
 			put_call(&w, nr);
 	put_map(&w);
 	return w.full ? 0 : w.n;
 }
 
-bool wall_possible(void)
+bool filter_possible(void)
 {
 	const uint32_t action = SECCOMP_RET_ERRNO;
 
 	return !syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action);
 }
 
-int wall_raise(void)
+int filter_install(void)
 {
-	struct sock_filter filter[WALL_PROGRAM];
+	struct sock_filter filter[FILTER_PROGRAM];
 	struct sock_fprog prog = { .filter = filter };
-	const struct wall_whose whose = { getpid(), (pid_t)syscall(SYS_gettid) };
+	const struct filter_ids whose = { getpid(), (pid_t)syscall(SYS_gettid) };
 
-	prog.len = (unsigned short)wall_build(filter, &whose, SECCOMP_RET_ERRNO | EPERM);
+	prog.len = (unsigned short)filter_build(filter, &whose, SECCOMP_RET_ERRNO | EPERM);
 	if (!prog.len || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -ENOTSUP;
 	/*
-	 * Without the flag, old kernels take a filter for a wish that every thread behind it be slower;
-	 * kernels that do not know the flag refuse it.
+	 * Without the flag, old kernels take a filter for a wish that every thread behind it be
+	 * slower; kernels that do not know the flag refuse it.
 	 */
 	if (!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog) ||
 	    !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))

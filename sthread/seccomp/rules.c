@@ -2,10 +2,10 @@
 /*
  * rules.c - the host system calls that a worker thread makes, and why.  World: host.
  *
- * One row for each entry of the system-call table that is forwarded: what its check and perform functions ask of the
- * kernel, by the number that the C library uses (several where versions of it differ).  tests/unit/wall_rows says
- * which entry lacks its row, and the unit tests of system calls run behind the filter, so that a call missing here
- * fails there by its number.
+ * One row for each entry of the system-call table that is forwarded: what its check and perform
+ * functions ask of the kernel, by the number that the C library uses (several where versions of
+ * it differ).  tests/unit/filter_rows says which entry lacks its row, and the unit tests of
+ * system calls run behind the filter, so that a call missing here fails there by its number.
  */
 #include <asm/unistd.h>
 #include <fcntl.h>
@@ -20,14 +20,17 @@
 
 #define H(name)			{ .nr = __NR_##name }
 #define IF(name, ...)		{ .nr = __NR_##name, .test = { __VA_ARGS__ } }
-#define IS(k, v)		{ .how = WALL_IS, .arg = (k), .value = (v) }
-#define WITHOUT(k, bits)	{ .how = WALL_WITHOUT, .arg = (k), .value = (bits) }
-#define ROW(name, ...)		{ #name, (const struct wall_rule[]){ __VA_ARGS__, { .nr = WALL_END } } }
+#define IS(k, v)		{ .how = FILTER_IS, .arg = (k), .value = (v) }
+#define WITHOUT(k, bits)	{ .how = FILTER_WITHOUT, .arg = (k), .value = (bits) }
+#define ROW(name, ...)		{ #name, (const struct filter_rule[]){ __VA_ARGS__, { .nr = FILTER_END } } }
 
 /* fstat() is either. */
 #define STATS H(fstat), H(newfstatat)
 #define FCNTL(cmd) IF(fcntl, IS(1, cmd))
-/* On what is found beneath a granted directory; the descriptor that comes of it is placed out of the way. */
+/*
+ * On what is found beneath a granted directory; the descriptor that comes of it is placed out of
+ * the way.
+ */
 #define FINDS H(openat2), H(fstatfs), STATS, H(close)
 
 /* A descriptor is made: it is placed out of the way. */
@@ -36,7 +39,7 @@
 #define GOES H(close), H(epoll_ctl)
 
 /* clang-format off */
-const struct wall_row wall_rows[] = {
+const struct filter_row filter_rows[] = {
 	/* files and descriptors */
 	ROW(read, H(read), H(readv)),
 	ROW(readv, H(read), H(readv)),
@@ -133,9 +136,9 @@ const struct wall_row wall_rows[] = {
 	ROW(times, H(getrusage), H(clock_gettime)),
 	ROW(getrusage, H(getrusage)),
 };
-const unsigned wall_rows_len = sizeof(wall_rows) / sizeof(wall_rows[0]);
+const unsigned filter_rows_len = sizeof(filter_rows) / sizeof(filter_rows[0]);
 
-const struct wall_rule wall_loop[] = {
+const struct filter_rule filter_loop[] = {
 	/* The only one that KVM is asked. */
 	IF(ioctl, IS(1, KVM_RUN)),
 	/* Where compartments are stub processes: their calls, and the two signals that they get. */
@@ -146,10 +149,10 @@ const struct wall_rule wall_loop[] = {
 	/* Locks; handing over jobs and results. */
 	H(futex), H(sched_yield),
 	/* The kick: its return, a call that it or a stop of the process interrupted, itself, to this process only. */
-	H(rt_sigreturn), H(restart_syscall), IF(tgkill, { .how = WALL_IS_SELF }), H(getpid), H(gettid),
+	H(rt_sigreturn), H(restart_syscall), IF(tgkill, { .how = FILTER_IS_SELF }), H(getpid), H(gettid),
 	H(timer_create), H(timer_settime), H(timer_delete), H(nanosleep), H(clock_nanosleep), H(clock_gettime),
 	/* Reading and writing what a window shows, where a fault must be an answer. */
-	IF(process_vm_readv, { .how = WALL_IS_THREAD }), IF(process_vm_writev, { .how = WALL_IS_THREAD }),
+	IF(process_vm_readv, { .how = FILTER_IS_THREAD }), IF(process_vm_writev, { .how = FILTER_IS_THREAD }),
 	/* Seeds. */
 	H(getrandom),
 	/* malloc(), and giving back the stack of a thread that ended: never executable, never shared. */
@@ -160,5 +163,5 @@ const struct wall_rule wall_loop[] = {
 	FCNTL(F_GETFL), FCNTL(F_GETFD),
 	/* The end of the thread, and of the process where it is the last. */
 	H(rt_sigprocmask), H(exit), H(exit_group),
-	{ .nr = WALL_END },
+	{ .nr = FILTER_END },
 };

@@ -32,11 +32,11 @@
 /* A host call that makes descriptors, above the first three: its value, or its negative errno. */
 #define SYS_MAKE(call)                                                                            \
 	({                                                                                        \
-		struct fd_held make_held_;                                                        \
-		int make_r_ = fd_hold_low(&make_held_);                                           \
+		struct fd_reserved make_held_;                                                        \
+		int make_r_ = fd_reserve_low(&make_held_);                                           \
 		if (!make_r_ && (make_r_ = (int)(call)) < 0)                                      \
 			make_r_ = -errno;                                                         \
-		fd_hold_no_more(&make_held_);                                                     \
+		fd_release_low(&make_held_);                                                     \
 		make_r_;                                                                          \
 	})
 
@@ -160,7 +160,10 @@ long sys_do_sendmmsg(struct sys_call *c);
 int sys_check_recvmmsg(struct sys_call *c);
 long sys_do_recvmmsg(struct sys_call *c);
 
-/* socket_filter.c: the datagram socket hears nobody but whom the policy grants; or everybody again */
+/*
+ * socket_filter.c: the datagram socket hears nobody but whom the policy grants; or everybody
+ * again
+ */
 int sys_filter_raise(int fd, int domain, const struct policy *policy);
 void sys_filter_drop(int fd);
 

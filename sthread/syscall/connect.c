@@ -3,8 +3,8 @@
  * connect.c - sockets that a compartment makes, and whom it may talk to with them: addresses that
  * its policy grants.  World: host.
  *
- * An address is copied in, brought into its one form (policy/address.h) and compared; the host is told that
- * form, never the compartment's bytes.
+ * An address is copied in, brought into its one form (policy/address.h) and compared; the host is
+ * told that form, never the compartment's bytes.
  */
 #include "sthread/syscall/calls.h"
 
@@ -190,20 +190,20 @@ long sys_do_accept(struct sys_call *c)
 	unsigned rights = c->fd.rights & PAIR_RIGHTS;
 	socklen_t len = sizeof(c->result.addr);
 	struct sockaddr *peer = (struct sockaddr *)&c->result.addr;
-	struct fd_held held;
-	long r = fd_hold_low(&held);
+	struct fd_reserved held;
+	long r = fd_reserve_low(&held);
 
 	/* Not for as long as nobody comes. */
 	if (!r && held.n) {
-		fd_hold_no_more(&held);
+		fd_release_low(&held);
 		r = wait_for_peer(c);
 		if (r < 0)
 			return r;
-		r = fd_hold_low(&held);
+		r = fd_reserve_low(&held);
 	}
 	if (!r)
 		r = SYS_RETRY(c, accept4(c->fd.obj->host, peer, &len, flags | SOCK_CLOEXEC));
-	fd_hold_no_more(&held);
+	fd_release_low(&held);
 	r = sys_new_fd(c, (int)r, c->fd.obj->kind, rights);
 	if (r >= 0 && c->outs)
 		sys_socklen_out(c, len);
@@ -213,8 +213,8 @@ long sys_do_accept(struct sys_call *c)
 /*
  * ---- several messages: one after the other, each decoded and made as its own call ----
  *
- * What the policy says of the call for one message is not asked: as everywhere, a call has its own action and rules,
- * and so comparing policies call by call tells which gives more.
+ * What the policy says of the call for one message is not asked: as everywhere, a call has its
+ * own action and rules, and so comparing policies call by call tells which gives more.
  */
 
 static long one_message(struct sys_call *c, long nr, uint64_t at, uint64_t flags)

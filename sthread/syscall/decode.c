@@ -112,9 +112,9 @@ static int decode_in(struct sys_call *c, dune_gva_t at, uint64_t len, uint32_t m
 #define MSG_RESULT_LEN (offsetof(struct msghdr, msg_flags) + sizeof(int) - MSG_RESULT)
 
 /*
- * sendmsg: no control data; a name is copied, for the call's own check.  recvmsg: a name if wanted;
- * control data is never delivered, as if there were no room for it (MSG_CTRUNC), and descriptors that
- * come with a message are dropped by the kernel.
+ * sendmsg: no control data; a name is copied, for the call's own check.  recvmsg: a name if
+ * wanted; control data is never delivered, as if there were no room for it (MSG_CTRUNC), and
+ * descriptors that come with a message are dropped by the kernel.
  */
 static int decode_msg(struct sys_call *c, dune_gva_t at, bool write)
 {
@@ -318,20 +318,6 @@ static int decode_arg(struct sys_call *c, const struct sys_arg *a, unsigned i)
 		return decode_mmsg(c, at, (unsigned)len);
 	}
 	return -ENOSYS; /* a kind that this decoder does not know */
-}
-
-bool sys_is_int(const struct sys_arg *a)
-{
-	switch (a->kind) {
-	case ARG_VALUE:
-	case ARG_FLAGS:
-	case ARG_INT:
-	case ARG_FD:
-	case ARG_DIRFD:
-		return true;
-	default:
-		return false;
-	}
 }
 
 int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_t arg[6],

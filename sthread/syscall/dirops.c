@@ -5,7 +5,8 @@
  *
  * The path up to the last component is resolved as for openat (path.c) and gives the directory
  * that the name is in, as a descriptor; the last component goes to the host by itself, in a call
- * that does not follow links.  So no name is made or removed outside, whatever is renamed meanwhile.
+ * that does not follow links.  So no name is made or removed outside, whatever is renamed
+ * meanwhile.
  */
 #include "sthread/syscall/calls.h"
 

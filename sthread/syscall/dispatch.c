@@ -16,7 +16,7 @@ void sys_again(struct sys_ctx *ctx)
 	ctx->value = 0;
 	ctx->limit = STHREAD_LIMIT_MEMORY;
 	ctx->calls = 0;
-	ctx->holding = false;
+	ctx->in_call = false;
 	ctx->umask = 0;
 	memset(ctx->name, 0, sizeof(ctx->name));
 	atomic_store(&ctx->revoke, 0);
@@ -60,7 +60,7 @@ void sys_attend(struct sys_ctx *ctx)
 
 bool sys_stopping(struct sys_ctx *ctx)
 {
-	if (!ctx->holding)
+	if (!ctx->in_call)
 		sys_attend(ctx);
 	return killed(ctx) || atomic_load(&ctx->revoke);
 }
@@ -137,7 +137,7 @@ __attribute__((noinline)) static long run_call(struct sys_ctx *ctx, const struct
 	struct sys_call c;
 	long result;
 
-	ctx->holding = entry->class == SYS_OUTSIDE;
+	ctx->in_call = entry->class == SYS_OUTSIDE;
 	result = sys_decode(ctx, entry, arg, &c);
 
 	if (!result) {
@@ -149,7 +149,7 @@ __attribute__((noinline)) static long run_call(struct sys_ctx *ctx, const struct
 			result = r;
 	}
 	sys_release(&c);
-	ctx->holding = false;
+	ctx->in_call = false;
 	return result;
 }
 

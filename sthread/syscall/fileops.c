@@ -108,7 +108,10 @@ static int check_offset(const struct fd_entry *e, bool given)
 	return given && !(e->rights & STHREAD_FD_SEEK) ? -EPERM : 0;
 }
 
-/* To messages no file is sent: kernels differ in where one ends, and some leave it open (see socket.c). */
+/*
+ * To messages no file is sent: kernels differ in where one ends, and some leave it open (see
+ * socket.c).
+ */
 int sys_check_sendfile(struct sys_call *c)
 {
 	if (c->fd2.obj->kind != FD_FILE || c->fd.obj->kind == FD_MESSAGE)

@@ -83,10 +83,10 @@ static int reopen(int found, int flags)
 {
 	char name[FD_PROC_NAME];
 	int at = fd_proc_name(name, "fd", found), fd, r = 0;
-	struct fd_held held = { .n = 0 };
+	struct fd_reserved held = { .n = 0 };
 
 	if (found <= STDERR_FILENO)
-		r = fd_hold_low(&held);
+		r = fd_reserve_low(&held);
 	fd = r ? r : openat(at, name, (flags & ~O_TRUNC) | O_CLOEXEC | O_NOCTTY);
 	if (!r && fd < 0)
 		r = errno == ENOENT ? -EACCES : -errno; /* no /proc: not the file's business */
@@ -94,7 +94,7 @@ static int reopen(int found, int flags)
 		r = -EACCES;
 	else if (!r && (flags & O_TRUNC) && ftruncate(fd, 0) < 0)
 		r = -errno;
-	fd_hold_no_more(&held);
+	fd_release_low(&held);
 	if (r && fd >= 0)
 		close(fd);
 	return r ? r : fd;
@@ -132,17 +132,17 @@ int sys_check_openat(struct sys_call *c)
  */
 static int create(int dir, const char *path, int flags, uint64_t mode, struct stat *st)
 {
-	struct fd_held held = { .n = 0 };
+	struct fd_reserved held = { .n = 0 };
 	int r = fd_check_filesystem(dir);
 
 	if (!r)
-		r = fd_hold_low(&held);
+		r = fd_reserve_low(&held);
 	if (!r)
 		r = sys_open_beneath(dir, path,
 				 (uint64_t)((flags & REOPEN) | O_CREAT | O_EXCL | O_NOFOLLOW |
 					    O_NOCTTY),
 				 mode & NEW_MODE);
-	fd_hold_no_more(&held);
+	fd_release_low(&held);
 	if (r >= 0 && fstat(r, st) < 0) {
 		close(r);
 		r = -EACCES;

@@ -25,7 +25,7 @@ void sys_shield_up(const struct sys_call *c, struct sys_shield *s)
 {
 	sigset_t set;
 
-	s->on = !c->ctx->own_thread; /* threads of the library block everything, for ever */
+	s->on = !c->ctx->on_worker; /* threads of the library block everything, for ever */
 	if (!s->on)
 		return;
 	shield_set(&set);

@@ -22,8 +22,8 @@ static int flags_of(const struct sys_call *c)
 }
 
 /*
- * The beginning of a datagram waits in the socket, which others may share: what they send next would
- * be its end, and go where the beginning was to go.
+ * The beginning of a datagram waits in the socket, which others may share: what they send next
+ * would be its end, and go where the beginning was to go.
  */
 static int check_send(struct sys_call *c, bool to)
 {

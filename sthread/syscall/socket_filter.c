@@ -2,11 +2,12 @@
 /*
  * socket_filter.c - whom a datagram socket that was made inside hears.  World: host.
  *
- * The kernel gives such a socket a port when it first sends, and then anybody can send to that.  So
- * the socket is made with a filter, a program of classic BPF that the kernel runs on each datagram
- * before it is queued: it passes what comes from an address that the policy grants for sending.
- * Nothing else is there to be received, waited for, peeked at or counted, whoever reads, under
- * whichever number.  A policy does not change while a run has it, and neither do its sockets' filters.
+ * The kernel gives such a socket a port when it first sends, and then anybody can send to that.
+ * So the socket is made with a filter, a program of classic BPF that the kernel runs on each
+ * datagram before it is queued: it passes what comes from an address that the policy grants for
+ * sending.  Nothing else is there to be received, waited for, peeked at or counted, whoever
+ * reads, under whichever number.  A policy does not change while a run has it, and neither do its
+ * sockets' filters.
  *
  *	M[PORT], M[SCOPE], M[WORD...] = the sender
  *	for each rule:  if all of it matches: pass
@@ -52,7 +53,10 @@ static void expect(struct program *p, uint32_t mask, uint32_t value)
 	put(p, BPF_JMP | BPF_JEQ | BPF_K, value, 0, MISS);
 }
 
-/* A link-local sender has a scope, as where its name is shown: the interface; others have none, 0. */
+/*
+ * A link-local sender has a scope, as where its name is shown: the interface; others have none,
+ * 0.
+ */
 static void keep_scope(struct program *p)
 {
 	put(p, BPF_LD | BPF_MEM, WORD, 0, 0);

@@ -12,8 +12,9 @@
 #define PAGE_OFFSET(v) ((v) & (DUNE_PAGE_SIZE - 1))
 
 /*
- * One page as the host sees it.  `counted`: an arena page, whose reference can be taken.  `slot`: a page of a window,
- * memory of this process that stays as long as the run (dune_slot_add(), dune_slot_add_rw()).
+ * One page as the host sees it.  `counted`: an arena page, whose reference can be taken.  `slot`:
+ * a page of a window, memory of this process that stays as long as the run (dune_slot_add(),
+ * dune_slot_add_rw()).
  */
 struct hpage {
 	unsigned char *host;
@@ -23,9 +24,10 @@ struct hpage {
 };
 
 /*
- * Bytes of a page, from `offset` on.  A slot's page is loaded and stored to by the kernel: there may be nothing behind
- * it any more (a file that was cut short under its mapping), and an access of ours would be a SIGBUS.  By the number
- * of this thread: the first one, which has the process's number, may have ended.
+ * Bytes of a page, from `offset` on.  A slot's page is loaded and stored to by the kernel: there
+ * may be nothing behind it any more (a file that was cut short under its mapping), and an access
+ * of ours would be a SIGBUS.  By the number of this thread: the first one, which has the
+ * process's number, may have ended.
  */
 static int get_bytes(const struct hpage *pg, size_t offset, void *to, size_t n)
 {
@@ -130,7 +132,10 @@ static size_t in_page(uint64_t at, size_t len)
 	return len < room ? len : room;
 }
 
-/* Page by page: bytes to `to`; or made ready for writing, and from `from`, unless that is NULL, too. */
+/*
+ * Page by page: bytes to `to`; or made ready for writing, and from `from`, unless that is NULL,
+ * too.
+ */
 static int copy(struct uaccess *ua, dune_gva_t start, size_t len, unsigned char *to, const unsigned char *from)
 {
 	struct hpage pg;

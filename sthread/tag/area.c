@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "sthread/internal.h"
+#include "sthread/process.h"
 
 static struct {
 	uint64_t base, len;	   /* 0, 0: not initialised */
@@ -109,9 +109,9 @@ void tags_after_fork(bool child)
 		pthread_mutex_init(&tags.lock, NULL);
 		for (size_t i = 0; i < area.n; i++)
 			area.list[i]->gone = true;
-		for (struct policy *p = tags.held; p; p = p->held_next)
-			p->runs = 0;
-		tags.held = NULL;
+		for (struct policy *p = tags.pinned; p; p = p->pinned_next)
+			p->pins = 0;
+		tags.pinned = NULL;
 		tagged_forget(true);
 		data_forget(true);
 		tags.destroyed++;

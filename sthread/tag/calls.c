@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * calls.c - sthread_malloc() and its like.  World: the program, and ring 3 (the public calls; inside they ask the
- * host), and host (tag_serve, and all that is static).
+ * calls.c - sthread_malloc() and its like, for the program and for compartments.  World: host.
  *
- * From inside, a handle is only compared with those of the tags that the caller's policy names, an address with the
- * ranges of these; what is in a block is never looked at, nor are its bytes moved or zeroed for a compartment: it does
- * that itself, in its own time, where it can be stopped.
+ * From inside, a handle is only compared with those of the tags that the caller's policy names,
+ * an address with the ranges of these; what is in a block is never looked at, nor are its bytes
+ * moved or zeroed for a compartment: it does that itself, in its own time, where it can be
+ * stopped.
  */
 #include <errno.h>
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/cancel.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
+#include "sthread/syscall/syscall.h"
 #include "sthread/tag/tag.h"
 
 /* ---- with a tag that was entered, or is held by a run: an address or a negative errno ---- */
@@ -61,7 +64,7 @@ static void *pointer(long result)
 /* ptr NULL: a new one; zero: of zeros. */
 static long outside(struct sthread_tag *tag, void *ptr, size_t size, bool zero)
 {
-	int cancel = cancel_hold();
+	int cancel = cancel_disable();
 	struct sthread_tag *t = tag_enter(tag);
 	long result = -EINVAL;
 
@@ -75,58 +78,30 @@ static long outside(struct sthread_tag *tag, void *ptr, size_t size, bool zero)
 		memset((void *)result, 0, size);
 	if (t)
 		tag_leave(t);
-	cancel_release(cancel);
+	cancel_restore(cancel);
 	return result;
-}
-
-static long alloc_inside(struct sthread_tag *tag, size_t size)
-{
-	return host_call(HOSTCALL_TAG_ALLOC, (uint64_t)tag, size, 0, 0, 0);
 }
 
 void *sthread_malloc(struct sthread_tag *tag, size_t size)
 {
-	return pointer(is_inside() ? alloc_inside(tag, size) : outside(tag, NULL, size, false));
+	return pointer(is_inside() ? inside_malloc(tag, size) : outside(tag, NULL, size, false));
 }
 
 /* A tenant may have written what was free: it is never taken to be zero. */
 void *sthread_calloc(struct sthread_tag *tag, size_t n, size_t size)
 {
 	size_t bytes;
-	void *p;
 
 	if (__builtin_mul_overflow(n, size, &bytes))
 		return pointer(-ENOMEM);
-	if (!is_inside())
-		return pointer(outside(tag, NULL, bytes, true));
-	p = pointer(alloc_inside(tag, bytes));
-	return p ? memset(p, 0, bytes) : NULL;
-}
-
-/* A block that would be more than half empty moves, too, if it can. */
-static void *realloc_inside(struct sthread_tag *tag, void *ptr, size_t size)
-{
-	long has = host_call(HOSTCALL_TAG_RESIZE, (uint64_t)tag, (uint64_t)ptr, size, 0, 0), to;
-	bool fits = has >= 0 && (size_t)has >= size;
-
-	if (has < 0)
-		return pointer(has);
-	if (fits && (size_t)has / 2 <= size + 16)
-		return ptr;
-	to = alloc_inside(tag, size);
-	if (to < 0)
-		return fits ? ptr : pointer(to);
-	memcpy((void *)to, ptr, fits ? size : (size_t)has);
-	sthread_free(ptr);
-	return (void *)to;
+	return pointer(is_inside() ? inside_calloc(tag, bytes) : outside(tag, NULL, bytes, true));
 }
 
 void *sthread_realloc(struct sthread_tag *tag, void *ptr, size_t size)
 {
 	if (!ptr)
 		return sthread_malloc(tag, size);
-	return is_inside() ? realloc_inside(tag, ptr, size) :
-			     pointer(outside(tag, ptr, size, false));
+	return pointer(is_inside() ? inside_realloc(tag, ptr, size) : outside(tag, ptr, size, false));
 }
 
 void sthread_free(void *ptr)
@@ -137,27 +112,24 @@ void sthread_free(void *ptr)
 	if (!ptr)
 		return;
 	if (is_inside()) {
-		host_call(HOSTCALL_TAG_FREE, (uint64_t)ptr, 0, 0, 0, 0);
+		inside_free(ptr);
 		return;
 	}
-	cancel = cancel_hold();
+	cancel = cancel_disable();
 	t = tag_enter_at((uint64_t)ptr);
 	if (t) {
 		heap_free(t, (uint64_t)ptr);
 		tag_leave(t);
 	}
-	cancel_release(cancel);
+	cancel_restore(cancel);
 }
 
 struct sthread_tag *sthread_tag_of(const void *ptr)
 {
 	struct sthread_tag *t;
-	long result;
 
-	if (is_inside()) {
-		result = host_call(HOSTCALL_TAG_OF, (uint64_t)ptr, 0, 0, 0, 0);
-		return result < 0 ? NULL : (struct sthread_tag *)result;
-	}
+	if (is_inside())
+		return inside_tag_of(ptr);
 	t = tag_enter_at((uint64_t)ptr);
 	if (!t)
 		return NULL;

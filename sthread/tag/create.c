@@ -5,12 +5,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
 #include "sthread/tag/tag.h"
 
 /*
- * Fresh memory without access in its place, in one step, so that nothing else can ever be there.  On an error the
- * range is not used again.
+ * Fresh memory without access in its place, in one step, so that nothing else can ever be there.
+ * On an error the range is not used again.
  */
 static bool give_back(const struct sthread_tag *t)
 {
@@ -74,7 +74,7 @@ static int create(struct sthread_tag **out, const char *name, size_t max, bool p
 /* tags.lock held: it is released. */
 static int remove_locked(struct sthread_tag *t)
 {
-	int err = !t || t->gone ? -EINVAL : t->users || policies_hold(t) ? -EBUSY : 0;
+	int err = !t || t->gone ? -EINVAL : t->users || policies_pin(t) ? -EBUSY : 0;
 
 	if (!err) {
 		t->gone = true;

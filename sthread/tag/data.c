@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * data.c - whole pages of writable data of the program and its libraries, live: what sthread_policy_memory() grants
- * of it.  World: host.
+ * data.c - whole pages of writable data of the program and its libraries, live: what
+ * sthread_policy_memory() grants of it.  World: host.
  *
- * A compartment has such pages from the image, copy-on-write; one that was granted them has the master's own in their
- * place, through a slot.  So they must be there for ever: the object that they belong to is pinned, and only what the
- * dynamic linker mapped for it counts - not the pages that it closed after relocation, nor those that a segment has in
- * part and that others begin or end in, as the heap may.  That the kernel gives a page another frame, when a fork made
- * it copy-on-write, KVM sees by itself.
+ * A compartment has such pages from the image, copy-on-write; one that was granted them has the
+ * master's own in their place, through a slot.  So they must be there for ever: the object that
+ * they belong to is pinned, and only what the dynamic linker mapped for it counts - not the pages
+ * that it closed after relocation, nor those that a segment has in part and that others begin or
+ * end in, as the heap may.  That the kernel gives a page another frame, when a fork made it
+ * copy-on-write, KVM sees by itself.
  *
  * Each segment is a tag without an allocator, from its first grant to sthread_fini().
  */
@@ -19,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
 static struct sthread_tag **segments; /* tags.lock */
@@ -99,22 +101,22 @@ static bool pin(const struct search *s)
 	return pinned;
 }
 
-static bool holds(const struct search *s, uint64_t at)
+static bool contains(const struct search *s, uint64_t at)
 {
 	return at >= s->at && at < s->end;
 }
 
 /*
- * What a compartment has of its own, whatever it is granted: what is seeded anew for each run, and the word that says
- * where it is.  And where the library is an object by itself, its state is nobody's to share.
+ * Memory that is never granted live: the seeds that are fresh for each run, and the flag that
+ * tells a compartment that it is one.  And where the library is an object by itself, its state.
  */
 static bool is_ours(const struct search *s)
 {
 	const struct ckpt_seed *seeds = ckpt_seeds(process.ckpt);
-	bool ours = holds(s, (uint64_t)&sthread_inside_flag);
+	bool ours = contains(s, (uint64_t)&sthread_inside_flag);
 
 	for (int i = 0; i < CKPT_SEEDS; i++)
-		ours |= holds(s, seeds[i].at);
+		ours |= contains(s, seeds[i].at);
 	return ours || (s->name[0] && (uint64_t)&process - s->start < s->stop - s->start);
 }
 
@@ -185,7 +187,7 @@ static int enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 		if (!find(&s))
 			return -EINVAL;
 		pthread_mutex_lock(&tags.lock);
-		if (!data_find(at, s.end)) /* nobody else was faster */
+		if (!data_find(at, s.end)) /* no other thread was faster */
 			err = add(&s);
 		t = data_find(at, s.end);
 	}

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * global.c - tagged globals: whole pages of a program's data that are in no image, and granted by name.  World:
- * host.
+ * global.c - tagged globals: whole pages of a program's data that are in no image, and granted by
+ * name.  World: host.
  *
- * STHREAD_TAGGED() gives each variable whole pages in a section of the tag's name, and each object file a constructor
- * that says where that section is.  sthread_init() keeps those ranges out of the image, and pins the objects they are
- * in; from then on each is a tag without an allocator, at the address that the linker gave it.
+ * STHREAD_TAGGED() gives each variable whole pages in a section of the tag's name, and each
+ * object file a constructor that says where that section is.  sthread_init() keeps those ranges
+ * out of the image, and pins the objects they are in; from then on each is a tag without an
+ * allocator, at the address that the linker gave it.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
+#include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
 static struct sthread_tagged *sections; /* of the loaded objects; tags.lock */
@@ -156,8 +159,7 @@ int sthread_policy_tagged(struct sthread_policy *p, const char *name, unsigned r
 	int err = 0;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_POLICY_TAGGED, (uintptr_t)p, (uintptr_t)name, rights, 0,
-				      0);
+		return inside_policy_tagged(p, name, rights);
 	if (!p || !name || !tag_rights_ok(rights))
 		return -EINVAL;
 	while (!err && (e.tag = enter_next(name, &i, &err))) {

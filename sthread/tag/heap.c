@@ -29,8 +29,8 @@ void tag_je_dallocx(void *ptr, int flags);
 int tag_je_mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len);
 
 /*
- * Freed memory is joined at once, kept by the arena (the hooks take none back), and found again whatever its size;
- * threads keep none.
+ * Freed memory is joined at once, kept by the arena (the hooks take none back), and found again
+ * whatever its size; threads keep none.
  */
 extern const char *tag_je_malloc_conf;
 const char *tag_je_malloc_conf =

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* pin.c - memory in policies: granting it, and holding it while a compartment runs.  World: host. */
+/*
+ * pin.c - memory in policies: granting it, and pinning it while a compartment runs.  World: host.
+ */
 #include <errno.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/inside/stubs.h"
 #include "sthread/tag/tag.h"
 
 /* ---- runs ---- */
@@ -15,7 +18,7 @@ static bool all_there(const struct grants *g)
 	return true;
 }
 
-int policy_hold(const struct policy *value)
+int policy_pin(const struct policy *value)
 {
 	struct policy *p = (struct policy *)value;
 	int err = 0;
@@ -23,42 +26,45 @@ int policy_hold(const struct policy *value)
 	if (!p->mem.n)
 		return 0;
 	pthread_mutex_lock(&tags.lock);
-	if (!p->runs) {
+	if (!p->pins) {
 		if (p->found != tags.destroyed + 1 && !all_there(&p->mem)) {
 			err = -EINVAL;
 			goto out;
 		}
 		p->found = tags.destroyed + 1;
-		p->held_next = tags.held;
-		p->held_link = &tags.held;
-		if (p->held_next)
-			p->held_next->held_link = &p->held_next;
-		tags.held = p;
+		p->pinned_next = tags.pinned;
+		p->pinned_link = &tags.pinned;
+		if (p->pinned_next)
+			p->pinned_next->pinned_link = &p->pinned_next;
+		tags.pinned = p;
 	}
-	p->runs++;
+	p->pins++;
 out:
 	pthread_mutex_unlock(&tags.lock);
+	if (err)
+		policy_put(value);
 	return err;
 }
 
-void policy_release(const struct policy *value)
+void policy_unpin(const struct policy *value)
 {
 	struct policy *p = (struct policy *)value;
 
-	if (!p->mem.n)
-		return;
-	pthread_mutex_lock(&tags.lock);
-	if (!--p->runs) {
-		*p->held_link = p->held_next;
-		if (p->held_next)
-			p->held_next->held_link = p->held_link;
+	if (p->mem.n) {
+		pthread_mutex_lock(&tags.lock);
+		if (!--p->pins) {
+			*p->pinned_link = p->pinned_next;
+			if (p->pinned_next)
+				p->pinned_next->pinned_link = p->pinned_link;
+		}
+		pthread_mutex_unlock(&tags.lock);
 	}
-	pthread_mutex_unlock(&tags.lock);
+	policy_put(value);
 }
 
-bool policies_hold(const struct sthread_tag *t)
+bool policies_pin(const struct sthread_tag *t)
 {
-	for (const struct policy *p = tags.held; p; p = p->held_next)
+	for (const struct policy *p = tags.pinned; p; p = p->pinned_next)
 		if (grants_name(&p->mem, t))
 			return true;
 	return false;
@@ -96,7 +102,7 @@ int sthread_policy_tag(struct sthread_policy *p, struct sthread_tag *tag, unsign
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_POLICY_TAG, (uintptr_t)p, (uintptr_t)tag, rights, 0, 0);
+		return inside_policy_tag(p, tag, rights);
 	if (!p || !tag_rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter(tag);
@@ -115,8 +121,7 @@ int sthread_policy_memory(struct sthread_policy *p, void *addr, size_t len, unsi
 	int err;
 
 	if (is_inside())
-		return (int)host_call(HOSTCALL_POLICY_MEMORY, (uintptr_t)p, (uintptr_t)addr, len, rights,
-				      0);
+		return inside_policy_memory(p, addr, len, rights);
 	if (!p || !len || ((uint64_t)addr | len) % DUNE_PAGE_SIZE || !tag_rights_ok(rights))
 		return -EINVAL;
 	e.tag = tag_enter_at(e.start);

@@ -12,12 +12,13 @@
  *	policy/memory.c  the sorted list of grants in a policy
  *	calls.c          sthread_malloc() and its like, from the program and from inside
  *
- * Tags lie in one area of the process that is the library's for ever, since slots show it to the VM; an address is
- * the same in both worlds.  A tag that goes leaves nothing behind: its memory is replaced by fresh before the
- * addresses are given to another one, and what idle lanes still map of it goes first when they next run.
+ * Tags lie in one area of the process that is the library's for ever, since slots show it to the
+ * VM; an address is the same in both worlds.  A tag that goes leaves nothing behind: its memory
+ * is replaced by fresh before the addresses are given to another one, and what idle lanes still
+ * map of it goes first when they next run.
  *
- * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  It is a leaf, after
- * process.lock; no call of jemalloc is made with it held.
+ * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  It is a
+ * leaf, after process.lock; no call of jemalloc is made with it held.
  */
 #ifndef STHREAD_TAG_H
 #define STHREAD_TAG_H
@@ -38,27 +39,12 @@
 #define TAG_AREA_LEAST (1UL << 30)
 #define TAG_CHUNK      (256UL << 20) /* a slot's */
 #define TAG_HUGE       (2UL << 20)
-#define TAG_NAME       32
-
-struct tag_heap;
-
-struct sthread_tag {
-	uint64_t start, len;
-	atomic_uint refs;	/* the area's one, policies */
-	unsigned users;		/* calls under way; tags.lock */
-	bool gone;		/* tags.lock */
-	bool plain;		/* of sthread_map(), or data of an object: no blocks */
-	dune_gpa_t window;	/* of data of an object: its slot; else 0 */
-	pthread_mutex_t making; /* the heap is made by whoever needs it first */
-	_Atomic(struct tag_heap *) heap;
-	char name[TAG_NAME];
-};
 
 /* ---- area.c ---- */
 
 extern struct tags {
 	pthread_mutex_t lock;
-	struct policy *held; /* by runs */
+	struct policy *pinned; /* those of runs */
 	uint64_t destroyed;  /* counts tags that went */
 } tags;
 
@@ -78,11 +64,14 @@ void tag_delete(struct sthread_tag *t);
 struct sthread_tag *tag_enter_at(uint64_t at);
 void tag_leave(struct sthread_tag *t);
 /*
- * [at, *end) of a tag, or its beginning, as guest-physical memory: a slot covers it from now on, and *end is where
- * that slot ends, if that is before.  -ENOMEM.
+ * [at, *end) of a tag, or its beginning, as guest-physical memory: a slot covers it from now on,
+ * and *end is where that slot ends, if that is before.  -ENOMEM.
  */
 int tag_window(const struct sthread_tag *t, uint64_t at, uint64_t *end, dune_gpa_t *out);
-/* No call finds the tag any more, and the last one has left.  tags.lock held, and let go meanwhile. */
+/*
+ * No call finds the tag any more, and the last one has left.  tags.lock held, and let go
+ * meanwhile.
+ */
 void tag_retire(struct sthread_tag *t);
 /* Page tables of the space that are there for tags alone. */
 size_t tag_tables(struct dune_space *s);
@@ -92,7 +81,10 @@ void tags_count(uint64_t *tags, uint64_t *bytes);
 
 /* ---- global.c ---- */
 
-/* What is tagged now becomes tags, to be kept out of the image; *ranges is the caller's to free.  -ENOMEM. */
+/*
+ * What is tagged now becomes tags, to be kept out of the image; *ranges is the caller's to free.
+ * -ENOMEM.
+ */
 int tagged_init(struct ckpt_range **ranges, size_t *n);
 /* These are gone; keep: what handles there are stays.  tags.lock held. */
 void tagged_forget(bool keep);
@@ -102,8 +94,8 @@ const struct sthread_tag *tagged_find(uint64_t at);
 /* ---- data.c ---- */
 
 /*
- * The tag of the segment of writable data that has this range in its whole pages, in use.  -EINVAL: none has, or it
- * is what must stay a compartment's own; -ENOMEM.
+ * The tag of the segment of writable data that has this range in its whole pages, in use.
+ * -EINVAL: none has, or it is what must stay a compartment's own; -ENOMEM.
  */
 int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out);
 /* The one, of those that were granted ever, that has all of [at, end); NULL.  tags.lock held. */
@@ -114,12 +106,14 @@ void data_forget(bool keep);
 /* ---- pin.c ---- */
 
 /*
- * A run of this policy begins: what it names stays until policy_release().  -EINVAL: it names a tag that is gone.
+ * Whoever starts a run pins its policy, once: takes the reference over, and the tags that it
+ * names stay until policy_unpin(), which drops both.  -EINVAL: it names a tag that is gone; the
+ * reference is dropped.
  */
-int policy_hold(const struct policy *p);
-void policy_release(const struct policy *p);
-/* tags.lock held. */
-bool policies_hold(const struct sthread_tag *t);
+int policy_pin(const struct policy *p);
+void policy_unpin(const struct policy *p);
+/* Does a pinned policy name it?  tags.lock held. */
+bool policies_pin(const struct sthread_tag *t);
 
 static inline bool tag_rights_ok(uint64_t rights)
 {
@@ -128,17 +122,33 @@ static inline bool tag_rights_ok(uint64_t rights)
 
 /* ---- map.c ---- */
 
-struct lane;
+/* What a space maps of tagged memory. */
+struct tag_range {
+	uint64_t start, len;
+	unsigned rights;
+};
+
+/* Zeroed: nothing, once the space is set. */
+struct tag_view {
+	struct dune_space *space;
+	struct tag_range *range; /* by address */
+	size_t n, cap;
+	size_t tables;	 /* page tables that they alone need */
+	uint64_t serial; /* of the list of grants that they are */
+	bool lost;	 /* a change failed half way, and so did taking it back: the space is of no more use */
+};
 
 /*
- * The lane's space maps what the policy grants, and of tags nothing else.  The policy is held.  -ENOMEM: it maps a part
- * of that, and may be tried again, or maps what cannot be told, and is lost.
+ * The space maps what the policy grants, and of tags nothing else.  The policy is pinned.
+ * -ENOMEM: it maps a part of that, and may be tried again, unless it is lost.
  */
-int tag_map(struct lane *l, const struct policy *p);
-/* The same for a lane whose run goes on, with a policy of one grant more, or less, or other rights in one.  All or
- * nothing: -ENOMEM, -EDQUOT, for what is more only; where nothing was not to be had either, the lane is lost. */
-int tag_map_more(struct lane *l, const struct policy *p);
-void tag_map_fini(struct lane *l);
+int tag_map(struct tag_view *v, const struct policy *p);
+/*
+ * The same in the midst of a run, with a policy that has one grant more, or less, or other rights
+ * in one.  All or nothing, or it is lost.  -ENOMEM, -EDQUOT: only for what is more.
+ */
+int tag_map_more(struct tag_view *v, const struct policy *p);
+void tag_map_fini(struct tag_view *v);
 
 /* ---- calls.c ---- */
 
@@ -155,7 +165,9 @@ void *heap_alloc(struct sthread_tag *t, size_t size);
 bool heap_free(struct sthread_tag *t, uint64_t at);
 /* 0 and *out; -EINVAL: not a live block; -ENOMEM: it is as it was. */
 int heap_resize(struct sthread_tag *t, uint64_t at, size_t size, void **out);
-/* As far as that can be done where it is: the bytes that it has then.  -EINVAL: not a live block. */
+/*
+ * As far as that can be done where it is: the bytes that it has then.  -EINVAL: not a live block.
+ */
 long heap_resize_here(struct sthread_tag *t, uint64_t at, size_t size);
 uint64_t heap_bytes(const struct sthread_tag *t);
 /* Nobody is in the tag any more. */

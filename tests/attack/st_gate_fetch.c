@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
 
 #define LEN 4000
 

@@ -4,7 +4,7 @@
  * its own by `syscall`.  They fault or give an error, and memory that their arguments name, by address or as
  * guest-physical, stays as it was.  World: host; ST_FN: inside.
  */
-#include "sthread/internal.h"
+#include "sthread/process.h"
 #include "tests/st.h"
 #include "vm/kvm/kvm.h"
 

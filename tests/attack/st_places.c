@@ -13,7 +13,7 @@
 
 #define PAGE  4096UL
 #define LOOKS 4096 /* pages that are looked at, from where mmap() begins */
-#define KEPT  64   /* KEEP_AREA in sthread/internal.h */
+#define KEPT  64   /* KEEP_AREA in sthread/run/loop.c */
 
 /* ---- places ---- */
 

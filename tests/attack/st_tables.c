@@ -6,7 +6,9 @@
  */
 #include <sys/mman.h>
 
-#include "sthread/internal.h"
+#include "sthread/process.h"
+#include "sthread/run/handle.h"
+#include "sthread/run/lane.h"
 #include "tests/st.h"
 #include "vm/kvm/kvm.h"
 
@@ -159,10 +161,10 @@ static void attack(const struct sthread_policy *p, const struct target *t)
 	struct sthread_result r;
 
 	NOTE("%s, %p", t->what, t->at);
-	for (int own_thread = 0; own_thread < 2; own_thread++) {
-		r = own_thread ? st_run(NULL, reads, t->at) : st_call(NULL, reads, t->at);
+	for (int on_worker = 0; on_worker < 2; on_worker++) {
+		r = on_worker ? st_run(NULL, reads, t->at) : st_call(NULL, reads, t->at);
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, t->at, 1, ST_IN(reads), t->text);
-		r = own_thread ? st_run(NULL, writes, t->at) : st_call(NULL, writes, t->at);
+		r = on_worker ? st_run(NULL, writes, t->at) : st_call(NULL, writes, t->at);
 		ST_FAULTS(&r, STHREAD_FAULT_MEMORY, t->at, 2, ST_IN(writes), t->text);
 	}
 	ST_PASSES(p, passes_on, t->at);

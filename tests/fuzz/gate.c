@@ -6,7 +6,7 @@
  *
  * A gate's run is one here, too: what it finds is the caller's message as it was, whatever the caller's memory is
  * by then.  It gives of what it has, which the target keeps account of by itself (gate_account.h).  What is lent comes
- * back but for what was spent, no policy or gate made inside gives what its maker has not, and no right, reference, lane
+ * back but for what was spent, no policy or gate made inside gives what its creator has not, and no right, reference, lane
  * or gate is left over.
  */
 #include <asm/unistd.h>
@@ -14,8 +14,13 @@
 #include <sys/socket.h>
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
+#include "sthread/inside/gate.h"
 #include "sthread/nest/nest.h"
+#include "sthread/process.h"
+#include "sthread/run/budget.h"
+#include "sthread/run/call.h"
+#include "sthread/run/helper.h"
+#include "sthread/run/worker.h"
 #include "sthread/tag/tag.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/gate_account.h"
@@ -47,7 +52,6 @@ struct process process = {
 	.stack_top = FAKE_NOTHING + PAGE,
 };
 struct tags tags = { .lock = PTHREAD_MUTEX_INITIALIZER };
-volatile bool sthread_inside_flag;
 
 static struct input in;
 static struct sthread_gate *made[MADE]; /* inside; a reference of ours */
@@ -67,13 +71,13 @@ static void take_back(struct lane *l, uint64_t file);
 bool process_enter_locked(void) { return true; }
 int process_enter(void *(*fn)(void *)) { return fn && !(lacking & NO_IMAGE) ? 0 : -EINVAL; }
 void process_leave(void) { }
-uint64_t watch_cpu(const struct lane *l) { return l->cpu_seen; }
-void watch_cpu_limit(struct lane *l, uint64_t cpu) { CHECK_LE(cpu, l->cpu_limit); }
+uint64_t watch_cpu(const struct lane *l) { return l->deadline.cpu_seen; }
+void watch_cpu_limit(struct lane *l, uint64_t cpu) { CHECK_LE(cpu, l->budget.limit[STHREAD_LIMIT_CPU_NS]); }
 void dune_space_limit(struct dune_space *s, size_t pages) { CHECK(s && pages && pages <= MEMORY / PAGE); }
 size_t dune_space_pages(const struct dune_space *s) { return s ? pages_used : 0; }
-int lane_shed(struct lane *l) { return l->space ? 0 : -EINVAL; }
+int lane_trim(struct lane *l) { return l->space ? 0 : -EINVAL; }
 bool lanes_shrink(void) { return false; }
-bool lane_room(struct lane *l, bool *tried) { return l && *tried; }
+bool lane_reclaim(struct lane *l, bool *tried) { return l && *tried; }
 bool lane_stop(struct lane *l, enum stop_reason reason) { return l && reason != STOP_KILLED; }
 void lane_nap(struct timespec *nap) { FAIL("%ld: who waits?", nap->tv_nsec); }
 void tag_leave(struct sthread_tag *t) { t->users--; }
@@ -86,7 +90,7 @@ int lane_prepare_out(struct lane *l, uint64_t at, size_t len)
 int helpers_start(const struct policy *value, const struct lane *creator)
 {
 	if (!creator && confined)
-		CHECK_OK(natives_start());
+		CHECK_OK(helper_pool_start());
 	if (creator && lacking & TAKEN_BACK && value->n)
 		take_back(run[depth], value->grant[0].obj->file);
 	return creator && lacking & NO_THREADS ? -EAGAIN : 0;
@@ -116,8 +120,10 @@ int data_enter(uint64_t at, uint64_t len, struct sthread_tag **out)
 	FAIL("%lx %lx %p", at, len, (void *)out);
 }
 
-int tag_map_more(struct lane *l, const struct policy *p)
+int tag_map_more(struct tag_view *v, const struct policy *p)
 {
+	const struct lane *l = (const struct lane *)((char *)v - offsetof(struct lane, tags));
+
 	return lacking & NO_TABLES && !grants_subset(&p->mem, &l->ctx.policy->mem) ? -ENOMEM : 0;
 }
 
@@ -239,8 +245,8 @@ static void bury(uint64_t whole, const struct sthread *st, enum sthread_limit k)
 int sthread_join(struct sthread *st, struct sthread_result *r)
 {
 	CHECK(atomic_load(&st->done) && st->creator == run[depth]);
-	bury(run[depth]->cpu_limit, st, STHREAD_LIMIT_CPU_NS);
-	bury(run[depth]->calls_limit, st, STHREAD_LIMIT_GATE_CALLS);
+	bury(run[depth]->budget.limit[STHREAD_LIMIT_CPU_NS], st, STHREAD_LIMIT_CPU_NS);
+	bury(run[depth]->budget.limit[STHREAD_LIMIT_GATE_CALLS], st, STHREAD_LIMIT_GATE_CALLS);
 	if (r)
 		*r = st->result;
 	policy_put(st->policy);
@@ -253,7 +259,7 @@ int sthread_join(struct sthread *st, struct sthread_result *r)
 
 bool lane_clean(struct lane *l) { return l->id % 2; }
 int lane_arm(struct lane *l) { return lacking & NO_THREADS && l ? -EAGAIN : 0; }
-void lane_disarm(struct lane *l) { CHECK(!l->signals); }
+void lane_disarm(struct lane *l) { CHECK(!l->stop.signal_lane); }
 struct lane *lane_get_idle(void) { return NULL; }
 
 int lane_get(struct lane **out)
@@ -268,7 +274,8 @@ int lane_get(struct lane **out)
 	l->ctx.area_end = FAKE_AREA_END;
 	l->ctx.stop = &fake_stop;
 	l->ctx.host_call = hostcall_serve;
-	pthread_mutex_init(&l->lock, NULL);
+	l->tags.space = l->space;
+	pthread_mutex_init(&l->stop.lock, NULL);
 	lanes++;
 	*out = l;
 	return 0;
@@ -276,9 +283,9 @@ int lane_get(struct lane **out)
 
 void lane_put(struct lane *l)
 {
-	CHECK(!atomic_load(&l->nest) && !l->holds && !l->callee && !l->serves);
+	CHECK(!atomic_load(&l->nest.made) && !l->pinned && !l->stop.waiting_for && !l->gates.serving);
 	sys_ctx_fini(&l->ctx);
-	free(l->tally);
+	free(l->gates.count);
 	free(l);
 	lanes--;
 }
@@ -288,101 +295,97 @@ void lane_discard(struct lane *l)
 	lane_put(l);
 }
 
-int lane_begin(struct lane *l, const struct policy *policy, bool own_thread)
+int lane_begin(struct lane *l, const struct policy *policy, bool on_worker)
 {
-	int err = policy_hold(policy);
-
-	if (err)
-		return err;
-	l->holds = policy_get(policy);
+	l->pinned = policy;
 	l->ctx.policy = policy;
-	l->ctx.own_thread = own_thread;
+	l->ctx.on_worker = on_worker;
 	account_opened(l, policy);
 	return sys_begin(&l->ctx);
 }
 
-void lane_let_go(struct lane *l)
+void lane_unpin_policy(struct lane *l)
 {
-	if (!l->holds)
-		return;
-	policy_release(l->holds);
-	policy_put(l->holds);
-	l->holds = NULL;
+	if (l->pinned)
+		policy_unpin(l->pinned);
+	l->pinned = NULL;
 }
 
 void lane_end(struct lane *l)
 {
-	nest_fini(l);
+	if (atomic_load(&l->nest.made))
+		l->nest.ops->fini(l);
 	sys_done(&l->ctx);
-	lane_let_go(l);
+	lane_unpin_policy(l);
 	l->ctx.policy = NULL;
 }
 
 bool lane_link_callee(struct lane *caller, struct lane *callee)
 {
-	CHECK(!caller->callee);
-	if (!atomic_load(&caller->stop))
-		caller->callee = callee;
-	return caller->callee;
+	CHECK(!caller->stop.waiting_for);
+	if (!atomic_load(&caller->stop.requested))
+		caller->stop.waiting_for = callee;
+	return caller->stop.waiting_for;
 }
 
 void lane_unlink_callee(struct lane *caller)
 {
-	CHECK(caller->callee);
-	caller->callee = NULL;
+	CHECK(caller->stop.waiting_for);
+	caller->stop.waiting_for = NULL;
 }
 
 /* As lane_enter() of run.c begins and ends. */
-static void enter(struct lane *l)
+static void enter(struct lane *l, const struct lane_entry *e)
 {
-	const struct sthread_gate *g = l->serves ? l->serves->gate : NULL;
-	uint64_t own = l->ctx.policy->limit[STHREAD_LIMIT_CPU_NS];
+	struct budget *b = &l->budget;
 
 	l->id = atomic_fetch_add(&process.next_id, 1) + 1;
-	l->tallied = false;
-	l->gate_calls = 0;
-	l->cpu_seen = 0;
-	l->root = g && g->root ? g->root : l;
-	l->depth = g ? g->depth : 0;
-	l->above = gate_current();
-	l->cpu_limit = g && g->cpu < own ? g->cpu : own;
-	l->calls_limit = l->ctx.policy->limit[STHREAD_LIMIT_GATE_CALLS];
-	if (g && g->calls < l->calls_limit)
-		l->calls_limit = g->calls;
+	l->gates.counted = false;
+	l->deadline.cpu_seen = 0;
+	l->nest.root = e->root ? e->root : l;
+	l->nest.depth = e->depth;
+	l->nest.creator = e->creator;
+	l->gates.enclosing_call = e->enclosing_call;
+	memcpy(b->limit, l->ctx.policy->limit, sizeof(b->limit));
+	if (e->cpu < b->limit[STHREAD_LIMIT_CPU_NS])
+		b->limit[STHREAD_LIMIT_CPU_NS] = e->cpu;
+	if (e->calls < b->limit[STHREAD_LIMIT_GATE_CALLS])
+		b->limit[STHREAD_LIMIT_GATE_CALLS] = e->calls;
+	memset(b->spent, 0, sizeof(b->spent));
 	memset(buried[depth], 0, sizeof(buried[depth]));
 	run[depth] = l;
 }
 
-static void leave(struct lane *l, uint64_t spent[POLICY_LIMITS])
+static void leave(struct lane *l)
 {
-	struct nest *n = atomic_load(&l->nest);
+	struct nest *n = atomic_load(&l->nest.made);
+	uint64_t calls = l->budget.spent[STHREAD_LIMIT_GATE_CALLS];
 
-	nest_end(l, spent);
+	if (n)
+		l->nest.ops->end(l);
 	for (unsigned i = 0; i < POLICY_LIMITS; i++) {
-		CHECK_EQ(spent[i], buried[depth][i]);
-		CHECK(!n || !n->lent[i]);
+		CHECK_EQ(l->budget.spent[i] - (i == STHREAD_LIMIT_GATE_CALLS ? calls : 0), buried[depth][i]);
+		CHECK(!l->budget.lent[i]);
 	}
 	for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++)
 		CHECK(!n->gate[i].gate && !n->child[i].st);
-	CHECK(l->root != l || !atomic_load(&l->descendants));
-	spent[STHREAD_LIMIT_GATE_CALLS] += l->gate_calls;
-	CHECK_LE(spent[STHREAD_LIMIT_GATE_CALLS], l->calls_limit);
+	CHECK(l->nest.root != l || !atomic_load(&l->nest.descendants));
+	CHECK_LE(l->budget.spent[STHREAD_LIMIT_GATE_CALLS], l->budget.limit[STHREAD_LIMIT_GATE_CALLS]);
 }
 
-/* What a run of a gate spent is its maker's loss, which is one of those above it. */
-static void spend(struct sthread_gate *g, const uint64_t *spent)
+/* What a run of a gate spent is its creator's loss, which is one of those above it. */
+static void spend(const struct sthread_gate *g, const uint64_t *spent)
 {
-	uint64_t cpu = g->cpu, calls = g->calls, over = g->over;
-
-	gate_spend(g, spent);
 	for (unsigned d = 0; g->root && d <= depth; d++) {
-		const struct nest *n = atomic_load(&run[d]->nest);
+		const struct nest *n = atomic_load(&run[d]->nest.made);
 
 		for (unsigned i = 0; n && i < STHREAD_NEST_LIVE; i++) {
 			if (n->gate[i].gate != g)
 				continue;
-			buried[d][STHREAD_LIMIT_CPU_NS] += cpu - g->cpu + g->over - over;
-			buried[d][STHREAD_LIMIT_GATE_CALLS] += calls - g->calls;
+			if (g->budget.limit[STHREAD_LIMIT_CPU_NS] != POLICY_NO_LIMIT)
+				buried[d][STHREAD_LIMIT_CPU_NS] += spent[STHREAD_LIMIT_CPU_NS];
+			if (g->budget.limit[STHREAD_LIMIT_GATE_CALLS] != POLICY_NO_LIMIT)
+				buried[d][STHREAD_LIMIT_GATE_CALLS] += spent[STHREAD_LIMIT_GATE_CALLS];
 		}
 	}
 }
@@ -415,31 +418,30 @@ static void looked_at(const struct gate_call *c)
 	served++;
 }
 
-int lane_enter(struct lane *l, void *(*fn)(void *), void *arg, struct sthread *st, struct sthread_result *r)
+int lane_enter(struct lane *l, const struct lane_entry *entry, struct sthread_result *r)
 {
-	struct gate_call *c = l->serves;
+	struct gate_call *c = l->gates.serving;
 	unsigned before = sum(c->in, c->in_len), how = (unsigned)take(&in, 1), answer;
-	uint64_t spent[POLICY_LIMITS] = { 0 };
 	struct gate_entry e;
 
-	CHECK(fn == gate_inside && !st && c);
-	CHECK(c->caller == (gate_current() && c->up == gate_current() ? NULL : run[depth]));
-	CHECK(l->holds == c->gate->policy || c->gate->kind == STHREAD_GATE_RECYCLED);
+	CHECK(entry->fn == gate_inside && !entry->st && c);
+	CHECK(c->caller == (gate_current() && c->parent_call == gate_current() ? NULL : run[depth]));
+	CHECK(l->pinned == c->gate->policy || c->gate->kind == STHREAD_GATE_RECYCLED);
 	account_holds(l);
 	looked_at(c);
 	if (how == 255)
 		return -EAGAIN;
-	memcpy(&e, fake_host((uintptr_t)arg), sizeof(e));
+	memcpy(&e, fake_host((uintptr_t)entry->arg), sizeof(e));
 	CHECK(e.fn == c->gate->fn && e.in_len == c->in_len && e.out_cap == c->out_cap);
 	for (size_t i = 0; i < e.in_len; i += PAGE)
 		CHECK_EQ(*fake_host((uintptr_t)e.in + i), c->in[i]);
 	depth++;
-	enter(l);
+	enter(l, entry);
 	for (unsigned i = how & 7; i && step(l); i--)
 		;
-	leave(l, spent);
+	leave(l);
 	depth--;
-	spend(c->gate, spent);
+	spend(c->gate, l->budget.spent);
 	memset(fake_host(FAKE_DATA), how, PAGE);
 	CHECK_EQ(sum(c->in, c->in_len), before);
 	answer = (unsigned)take(&in, 2);
@@ -646,26 +648,27 @@ static void lent_is_held(const struct lane *l, const struct nest *n)
 		const struct sthread_gate *g = n->gate[i].gate;
 
 		for (unsigned k = 0; k < POLICY_LIMITS; k++) {
-			held[k] += n->child[i].st ? n->child[i].limit[k] : 0;
+			held[k] += n->child[i].st ? n->child[i].lent[k] : 0;
 			if (g && k == STHREAD_LIMIT_CPU_NS)
-				held[k] += g->cpu == POLICY_NO_LIMIT ? 0 : g->cpu - g->over;
+				held[k] += g->budget.limit[k] == POLICY_NO_LIMIT ? 0 : g->budget.limit[k] - g->budget.spent[k];
 			else if (g && k == STHREAD_LIMIT_GATE_CALLS)
-				held[k] += g->calls == POLICY_NO_LIMIT ? 0 : g->calls;
+				held[k] += g->budget.limit[k] == POLICY_NO_LIMIT ? 0 : budget_left(&g->budget, k);
 			else if (g)
-				held[k] += n->gate[i].limit[k];
+				held[k] += n->gate[i].lent[k];
 		}
 	}
 	for (unsigned k = 0; k < POLICY_LIMITS; k++) {
-		CHECK_EQ(n->lent[k], held[k]);
+		CHECK_EQ(l->budget.lent[k], held[k]);
 		if (k != STHREAD_LIMIT_CPU_NS)
-			CHECK_LE(n->lent[k], l->ctx.policy->limit[k]);
+			CHECK_LE(l->budget.lent[k], l->ctx.policy->limit[k]);
 	}
-	CHECK_LE(n->lent[STHREAD_LIMIT_GATE_CALLS] + l->gate_calls, l->calls_limit);
+	CHECK_LE(l->budget.lent[STHREAD_LIMIT_GATE_CALLS] + l->budget.spent[STHREAD_LIMIT_GATE_CALLS],
+		 l->budget.limit[STHREAD_LIMIT_GATE_CALLS]);
 }
 
 static void consistent(struct lane *l)
 {
-	const struct nest *n = atomic_load(&l->nest);
+	const struct nest *n = atomic_load(&l->nest.made);
 	unsigned seats = 0;
 
 	CHECK_EQ(fake_extra_refs(), 0);
@@ -691,12 +694,12 @@ static void consistent(struct lane *l)
 		if (n->gate[i].gate)
 			no_wider(l, n->gate[i].gate->policy);
 	for (unsigned d = 0; d <= depth; d++) {
-		const struct nest *of = run[d]->root == l->root ? atomic_load(&run[d]->nest) : NULL;
+		const struct nest *of = run[d]->nest.root == l->nest.root ? atomic_load(&run[d]->nest.made) : NULL;
 
 		for (unsigned i = 0; of && i < STHREAD_NEST_LIVE; i++)
 			seats += !!of->child[i].st + !!of->gate[i].gate;
 	}
-	CHECK_EQ(atomic_load(&l->root->descendants), seats);
+	CHECK_EQ(atomic_load(&l->nest.root->nest.descendants), seats);
 	lent_is_held(l, n);
 }
 
@@ -721,10 +724,10 @@ static uint64_t config(void)
 
 static void just_made(struct lane *l, uint64_t handle)
 {
-	const struct nest_gate *e = nest_gate_find(l, handle);
+	const struct gate_own *e = gate_own_find(l, handle);
 	struct account has;
 
-	CHECK(e && !e->gate->native && e->gate->root == l->root && e->gate->depth == l->depth + 1);
+	CHECK(e && !e->gate->native && e->gate->root == l->nest.root && e->gate->depth == l->nest.depth + 1);
 	CHECK(!e->gate->gone && !e->gate->holder && policy_gate(l->ctx.policy, handle) < 0);
 	has_descriptors(l, e->gate->policy);
 	has = account_of(e->gate->policy);
@@ -740,7 +743,7 @@ static void take_back(struct lane *l, uint64_t file)
 	unsigned n;
 
 	fdtab_revoke(&l->ctx.fds, file);
-	n = nest_bar(l, file, list);
+	n = nest_revoke_gates(l, file, list);
 	while (n--) {
 		gate_cut(list[n]);
 		CHECK(list[n]->gone && !list[n]->lane);
@@ -757,7 +760,7 @@ static void other(struct lane *l, unsigned op)
 	if (op >= 254) {
 		lacking = (unsigned)take(&in, 1);
 	} else if (op >= 252) {
-		l->cpu_seen += take(&in, 2);
+		l->deadline.cpu_seen += take(&in, 2);
 	} else if (op >= 250) {
 		at = take(&in, 1);
 		take_back(l, t->n ? t->entry[at % t->n].obj->file : 0);
@@ -772,7 +775,7 @@ static void other(struct lane *l, unsigned op)
 static void settle(struct lane *l, const struct dune_frame *f, bool ended, const struct account *before, unsigned fds)
 {
 	bool failed = ended || (long)f->rax < 0;
-	struct lane *to = l->serves ? l->serves->caller : NULL;
+	struct lane *to = l->gates.serving ? l->gates.serving->caller : NULL;
 
 	if (f->vector == HOSTCALL_GATE_CALL && failed) {
 		*account(l) = *before;
@@ -804,7 +807,7 @@ static bool step(struct lane *l)
 	arguments(&f, what);
 	op = (unsigned)f.rax;
 	/* Who would wait for a child does not. */
-	atomic_store(&l->stop, lacking & STOPPED || op == HOSTCALL_STHREAD_CALL || op == HOSTCALL_STHREAD_JOIN);
+	atomic_store(&l->stop.requested, lacking & STOPPED || op == HOSTCALL_STHREAD_CALL || op == HOSTCALL_STHREAD_JOIN);
 	/* A call that is refused leaves alone what it was to fill. */
 	out = op == HOSTCALL_GATE_CALL && f.r10 - FAKE_DATA < FAKE_DATA_PAGES * PAGE && f.r10 % PAGE <= PAGE - 64;
 	if (out)
@@ -816,7 +819,7 @@ static bool step(struct lane *l)
 	ended = sys_dispatch(&l->ctx, &f) != SYS_RESUME;
 	settle(l, &f, ended, &has, fds);
 	if (op == HOSTCALL_GATE_GIVE_FD && !ended && (long)f.rax >= 0)
-		given_fd(l->serves->caller, (int)f.rax, (unsigned)f.rsi, &of);
+		given_fd(l->gates.serving->caller, (int)f.rax, (unsigned)f.rsi, &of);
 	if (ended) {
 		CHECK(l->ctx.end == STHREAD_DENIED ? depth : l->ctx.end == STHREAD_OVER_LIMIT);
 		CHECK(l->ctx.end == STHREAD_DENIED || op == HOSTCALL_GATE_CALL);
@@ -923,7 +926,7 @@ static void prepare(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	uint64_t spent[POLICY_LIMITS] = { 0 };
+	const struct lane_entry e = { .enclosing_call = gate_current(), .cpu = POLICY_NO_LIMIT, .calls = POLICY_NO_LIMIT };
 	struct sthread_policy *p;
 	const struct policy *v;
 	struct lane *l;
@@ -950,22 +953,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	v = policy_copy(p);
 	sthread_policy_destroy(p);
 	CHECK_OK(lane_get(&l));
+	CHECK_OK(policy_pin(v));
 	CHECK_OK(lane_begin(l, v, confined));
-	policy_put(v);
-	enter(l);
+	enter(l, &e);
 	while (in.left && step(l))
 		;
 	in.left = 0;
 	lacking = 0;
-	leave(l, spent);
+	leave(l);
 	lane_end(l);
 	lane_put(l);
 	fake_end();
 	CHECK_EQ(children, 0);
 	drop_gates();
-	natives_end();
+	helper_pool_end();
 	CHECK_EQ(lanes, 0);
-	CHECK(!tags.held);
+	CHECK(!tags.pinned);
 	for (unsigned i = 0; i < TAGS; i++)
 		CHECK_EQ(atomic_load(&tag[i].refs), 1);
 	CHECK_EQ(fd_objects(), 0);

@@ -10,7 +10,6 @@
 #define TESTS_FUZZ_GATE_ACCOUNT_H
 
 #include "sthread/gate/gate.h"
-#include "sthread/internal.h"
 #include "sthread/tag/tag.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -85,7 +84,7 @@ static inline struct account account_whole(unsigned which)
 
 static inline void account_opened(struct lane *l, const struct policy *p)
 {
-	const struct sthread_gate *g = l->serves ? l->serves->gate : NULL;
+	const struct sthread_gate *g = l->gates.serving ? l->gates.serving->gate : NULL;
 	struct account whole;
 	unsigned i = 0;
 
@@ -103,7 +102,7 @@ static inline void account_holds(const struct lane *l)
 	const struct account a = account_of(l->ctx.policy);
 
 	CHECK_MEM(&a, account(l), sizeof(a));
-	CHECK(l->holds == l->ctx.policy);
+	CHECK(l->pinned == l->ctx.policy);
 }
 
 /* It said that it gave: by a compartment, or (NULL) a native gate, which has all. */

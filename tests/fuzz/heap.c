@@ -10,7 +10,8 @@
 #include <jemalloc/jemalloc.h>
 #include <sys/mman.h>
 
-#include "sthread/internal.h"
+#include "sthread/inside/inside.h"
+#include "sthread/syscall/syscall.h"
 #include "sthread/tag/tag.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "sthread/inside/inside.h"
 #include "sthread/seccomp/filter.h"
 #include "tests/test.h"
 
@@ -51,7 +52,7 @@ struct dune_space {
 static struct dune_vm vm;
 static struct dune_space space;
 static unsigned lookups, edits;
-static bool inside, no_regions, direct = SANITIZED;
+static bool no_regions, direct = SANITIZED;
 static uint64_t cow_page[2];
 
 struct sys_ctx fake_ctx;
@@ -260,10 +261,7 @@ int dune_region_next(const struct dune_space *s, dune_gva_t at, dune_gva_t *star
 	return 0;
 }
 
-bool sthread_inside(void)
-{
-	return inside;
-}
+volatile bool sthread_inside_flag;
 
 /* ---- the world ---- */
 
@@ -370,7 +368,7 @@ void fake_direct(bool is)
 
 void fake_inside(bool is)
 {
-	inside = is;
+	sthread_inside_flag = is;
 }
 
 /* ---- a run ---- */
@@ -418,12 +416,12 @@ static void refused(int sig, siginfo_t *info, void *context)
 
 static void *behind_main(void *arg)
 {
-	struct sock_filter filter[WALL_PROGRAM];
+	struct sock_filter filter[FILTER_PROGRAM];
 	struct sock_fprog prog = { .filter = filter };
-	const struct wall_whose whose = { getpid(), (pid_t)syscall(SYS_gettid) };
+	const struct filter_ids whose = { getpid(), (pid_t)syscall(SYS_gettid) };
 	struct behind *b = arg;
 
-	prog.len = (unsigned short)wall_build(filter, &whose, SECCOMP_RET_TRAP);
+	prog.len = (unsigned short)filter_build(filter, &whose, SECCOMP_RET_TRAP);
 	CHECK(prog.len);
 	CHECK_OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	CHECK_OK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
@@ -435,7 +433,7 @@ static enum sys_outcome dispatch_behind(struct dune_frame *f)
 {
 	const struct sigaction sa = { .sa_sigaction = refused, .sa_flags = SA_SIGINFO };
 	struct behind b = { .frame = f };
-	bool own = fake_ctx.own_thread;
+	bool own = fake_ctx.on_worker;
 	sigset_t all, old, sys;
 	pthread_t thread;
 
@@ -444,12 +442,12 @@ static enum sys_outcome dispatch_behind(struct dune_frame *f)
 	sigemptyset(&sys);
 	sigaddset(&sys, SIGSYS);
 	sigdelset(&all, SIGSYS);
-	fake_ctx.own_thread = true;
+	fake_ctx.on_worker = true;
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	CHECK_EQ(pthread_create(&thread, NULL, behind_main, &b), 0);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	fake_ctx.own_thread = own;
+	fake_ctx.on_worker = own;
 	return b.outcome;
 }
 

@@ -49,7 +49,7 @@ unsigned fake_extra_refs(void);
 void fake_no_regions(bool full);
 unsigned fake_lookups(void);    /* since the last call of this */
 unsigned fake_edits(void);      /* pages made private, since the last call of this */
-void fake_inside(bool inside);  /* what sthread_inside() says */
+void fake_inside(bool inside);  /* what is_inside() says */
 
 /* ---- a run ---- */
 

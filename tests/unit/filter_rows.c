@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wall_rows.c - the filter of worker threads and the system-call table agree.  World: host, no KVM.
+ * filter_rows.c - the filter of worker threads and the system-call table agree.  World: host, no KVM.
  *
  * The rows name the table's forwarded entries, all of them and no other; the program allows what they say and
  * refuses every other number, interpreted for each, and by the kernel in a child.
@@ -26,15 +26,15 @@
 #define NR_URETPROBE 335
 #define NR_UPROBE    336
 
-static struct sock_filter program[WALL_PROGRAM];
+static struct sock_filter program[FILTER_PROGRAM];
 static unsigned len;
-static bool open_to[WALL_CALLS], tested[WALL_CALLS]; /* what the rows say, read on their own */
+static bool open_to[FILTER_CALLS], tested[FILTER_CALLS]; /* what the rows say, read on their own */
 
-static void mark(const struct wall_rule *r)
+static void mark(const struct filter_rule *r)
 {
-	for (; r->nr != WALL_END; r++) {
-		CHECK_MSG(r->nr < WALL_CALLS, "a rule for system call %u", r->nr);
-		(r->test[0].how == WALL_ANY ? open_to : tested)[r->nr] = true;
+	for (; r->nr != FILTER_END; r++) {
+		CHECK_MSG(r->nr < FILTER_CALLS, "a rule for system call %u", r->nr);
+		(r->test[0].how == FILTER_ANY ? open_to : tested)[r->nr] = true;
 	}
 }
 
@@ -43,8 +43,8 @@ static void rows_are_the_table(void)
 	for (unsigned i = 0; i < sys_table_len; i++) {
 		unsigned rows = 0;
 
-		for (unsigned k = 0; k < wall_rows_len; k++)
-			rows += !strcmp(wall_rows[k].call, sys_table[i].name);
+		for (unsigned k = 0; k < filter_rows_len; k++)
+			rows += !strcmp(filter_rows[k].call, sys_table[i].name);
 		CHECK_MSG(rows == 1 || !sys_table[i].forwarded,
 			  "%s is forwarded and has %u rows: add ROW(%s, its host calls) to sthread/seccomp/rules.c",
 			  sys_table[i].name, rows, sys_table[i].name);
@@ -52,17 +52,17 @@ static void rows_are_the_table(void)
 			  "%s makes no host call, says the table: take its row out of sthread/seccomp/rules.c",
 			  sys_table[i].name);
 	}
-	for (unsigned k = 0; k < wall_rows_len; k++) {
+	for (unsigned k = 0; k < filter_rows_len; k++) {
 		bool known = false;
 
 		for (unsigned i = 0; i < sys_table_len; i++)
-			known |= !strcmp(wall_rows[k].call, sys_table[i].name);
+			known |= !strcmp(filter_rows[k].call, sys_table[i].name);
 		CHECK_MSG(known, "ROW(%s, ...) of sthread/seccomp/rules.c is of no entry of the table",
-			  wall_rows[k].call);
-		CHECK_MSG(wall_rows[k].rules->nr != WALL_END, "ROW(%s) is empty", wall_rows[k].call);
-		mark(wall_rows[k].rules);
+			  filter_rows[k].call);
+		CHECK_MSG(filter_rows[k].rules->nr != FILTER_END, "ROW(%s) is empty", filter_rows[k].call);
+		mark(filter_rows[k].rules);
 	}
-	mark(wall_loop);
+	mark(filter_loop);
 }
 
 /* What must never be allowed whatever its arguments, and what not at all. */
@@ -131,25 +131,25 @@ static bool allowed(uint32_t arch, uint32_t nr, const uint64_t arg[6])
 }
 #define ALLOWED(name, ...) allowed(AUDIT_ARCH_X86_64, __NR_##name, (const uint64_t[6]){ __VA_ARGS__ })
 
-static bool holds(const struct wall_rule *r, const uint64_t arg[6])
+static bool holds(const struct filter_rule *r, const uint64_t arg[6])
 {
 	for (int i = 0; i < 2; i++) {
 		uint32_t v = (uint32_t)arg[r->test[i].arg];
 
 		switch (r->test[i].how) {
-		case WALL_IS:
+		case FILTER_IS:
 			if (v != r->test[i].value)
 				return false;
 			break;
-		case WALL_WITHOUT:
+		case FILTER_WITHOUT:
 			if (v & r->test[i].value)
 				return false;
 			break;
-		case WALL_IS_SELF:
+		case FILTER_IS_SELF:
 			if (v != (uint32_t)getpid())
 				return false;
 			break;
-		case WALL_IS_THREAD:
+		case FILTER_IS_THREAD:
 			if (v != THREAD)
 				return false;
 			break;
@@ -158,9 +158,9 @@ static bool holds(const struct wall_rule *r, const uint64_t arg[6])
 	return true;
 }
 
-static bool any_holds(const struct wall_rule *r, uint32_t nr, const uint64_t arg[6])
+static bool any_holds(const struct filter_rule *r, uint32_t nr, const uint64_t arg[6])
 {
-	for (; r->nr != WALL_END; r++)
+	for (; r->nr != FILTER_END; r++)
 		if (r->nr == nr && holds(r, arg))
 			return true;
 	return false;
@@ -168,10 +168,10 @@ static bool any_holds(const struct wall_rule *r, uint32_t nr, const uint64_t arg
 
 static bool expected(uint32_t nr, const uint64_t arg[6])
 {
-	bool yes = any_holds(wall_loop, nr, arg);
+	bool yes = any_holds(filter_loop, nr, arg);
 
-	for (unsigned k = 0; k < wall_rows_len; k++)
-		yes |= any_holds(wall_rows[k].rules, nr, arg);
+	for (unsigned k = 0; k < filter_rows_len; k++)
+		yes |= any_holds(filter_rows[k].rules, nr, arg);
 	return yes;
 }
 
@@ -184,7 +184,7 @@ static void program_is_the_rows(void)
 	const size_t n = sizeof(values) / sizeof(values[0]);
 	unsigned yes = 0, no = 0;
 
-	for (uint32_t nr = 0; nr < 2 * WALL_CALLS; nr++) {
+	for (uint32_t nr = 0; nr < 2 * FILTER_CALLS; nr++) {
 		for (size_t i = 0; i < n * n; i++) {
 			uint64_t arg[6] = { values[i % n], values[i / n], values[i / n], values[i % n], 0, 0 };
 			bool want = expected(nr, arg);
@@ -229,8 +229,8 @@ static void child(void)
 	unsigned refused = 0;
 	void *p;
 
-	CHECK_OK(wall_raise());
-	for (unsigned nr = 0; nr < WALL_CALLS; nr++) {
+	CHECK_OK(filter_install());
+	for (unsigned nr = 0; nr < FILTER_CALLS; nr++) {
 		/* The kernel's own trampolines, which no filter is asked about: SIGILL from elsewhere. */
 		if (open_to[nr] || tested[nr] || nr == NR_URETPROBE || nr == NR_UPROBE)
 			continue;
@@ -238,7 +238,7 @@ static void child(void)
 		refused++;
 	}
 	CHECK(refused > 400);
-	for (unsigned nr = 0; nr < WALL_CALLS; nr++) {
+	for (unsigned nr = 0; nr < FILTER_CALLS; nr++) {
 		/* Those that do not return, or that -1 does not stop. */
 		if (!open_to[nr] || nr == __NR_exit || nr == __NR_exit_group || nr == __NR_rt_sigreturn ||
 		    nr == __NR_restart_syscall)
@@ -264,7 +264,7 @@ static void by_the_kernel(void)
 #ifdef __SANITIZE_ADDRESS__
 	return; /* it makes calls of its own */
 #endif
-	if (!wall_possible())
+	if (!filter_possible())
 		SKIP("no seccomp: interpreted only");
 	pid = fork();
 	CHECK(pid >= 0);
@@ -278,9 +278,9 @@ static void by_the_kernel(void)
 
 int main(void)
 {
-	const struct wall_whose whose = { getpid(), THREAD };
+	const struct filter_ids whose = { getpid(), THREAD };
 
-	len = wall_build(program, &whose, REFUSED);
+	len = filter_build(program, &whose, REFUSED);
 	CHECK(len);
 	rows_are_the_table();
 	rows_are_narrow();
