@@ -78,7 +78,7 @@ bool arena_covers(const struct arena *a, dune_gpa_t page, uint64_t len)
 	if (!page.v || page.v >= a->top || len > a->top - page.v)
 		return false;
 	for (uint64_t at = page.v; a->kinds && at < page.v + len; at += DUNE_PAGE_SIZE)
-		if (!a->pages[at / DUNE_PAGE_SIZE].refs)
+		if (arena_kind(a, dune_gpa(at)) == PAGE_HOST)
 			return false;
 	return true;
 }

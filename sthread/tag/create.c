@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "sthread/inside/inside.h"
+#include "sthread/process.h"
 #include "sthread/tag/tag.h"
 
 /*

@@ -217,6 +217,8 @@ int stub_spawn(struct proc_vcpu *c)
 		return err;
 	pid = spawn(c, fds);
 	if (pid < 0)
+		zygote_ask(proc_of(vm), &(struct zygote_request){ .verb = ZYGOTE_FORGET, .n = c->number }, NULL);
+	if (pid < 0)
 		return pid == -EBUSY ? -ENOTSUP : pid == -EMFILE || pid == -ENFILE ? -EAGAIN : (int)pid;
 	c->listener = fds[0];
 	c->pidfd = fds[1];
