@@ -229,7 +229,7 @@ static int proc_open(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	p->numbers = calloc(ZYGOTE_STUBS / 32, sizeof(*p->numbers));
 	if (!p->numbers)
 		return -ENOMEM;
-	if ((err = back_arena(vm, cfg)) || (err = arena_alloc(vm, PAGE_HOST, 1, &vm->zero_page)) || (err = load_text(vm)))
+	if ((err = back_arena(vm, cfg)) || (err = arena_alloc(vm, PAGE_IMAGE, 1, &vm->zero_page)) || (err = load_text(vm)))
 		return err;
 	return probe(vm);
 }
