@@ -137,14 +137,7 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 
 	if (err)
 		return err;
-	if (!c->hint_len) {
-		dune_gpa_t page;
-
-		if (!dune_page_alloc(c->c.vm, &page)) {
-			c->hint = page.v;
-			c->hint_len = 1;
-		}
-	}
+	(void)!stub_hint(c); /* without, a touch is a report */
 	c->ordered = *f;
 	memcpy(r->edit, c->edit, c->nedits * sizeof(c->edit[0]));
 	r->count = c->nedits;
@@ -176,9 +169,6 @@ static bool in_order(const struct proc_vcpu *c, uint64_t rip)
 {
 	uint64_t off = rip - stub_base(c->c.vm);
 
-	/* At REPORT itself: the host has heard of it already only where the kernel takes that back, and it was the last. */
-	if (off >= stub_header()->report && off < stub_header()->report_ip)
-		return !c->killable && off == stub_header()->report_ip - 2 && c->unheard;
 	return off >= stub_header()->report_ip && off < stub_header()->resume_end;
 }
 
@@ -254,12 +244,24 @@ forged:
 	return ENTERED_DECIDED;
 }
 
+static bool same_call(const struct seccomp_data *a, const struct seccomp_data *b)
+{
+	return a->nr == b->nr && a->arch == b->arch && a->instruction_pointer == b->instruction_pointer &&
+	       !memcmp(a->args, b->args, sizeof(a->args));
+}
+
 static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
 {
 	int64_t why = (int64_t)c->held.args[0];
 	uint64_t arg = c->held.args[1];
 
 	c->state = STUB_AT_REPORT;
+	/* Where the kernel takes back what was received, REPORT is made again before its answer has arrived. */
+	if (!c->killable && c->unheard && same_call(&c->held, &c->last_report)) {
+		*f = c->ordered;
+		return ENTERED_AGAIN;
+	}
+	c->last_report = c->held;
 	c->fs = c->held.args[2];
 	c->gs = c->held.args[3];
 	switch (why) {
@@ -325,12 +327,6 @@ static int on_touch(struct proc_vcpu *c, struct dune_space *s)
 	return GO_ON;
 }
 
-static bool same_call(const struct seccomp_data *a, const struct seccomp_data *b)
-{
-	return a->nr == b->nr && a->arch == b->arch && a->instruction_pointer == b->instruction_pointer &&
-	       !memcmp(a->args, b->args, sizeof(a->args));
-}
-
 static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, struct dune_frame *f);
 
 /* An instruction that is no system call of this machine's, where it enters the kernel all the same. */
@@ -391,22 +387,32 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 
 /* ---- waiting ---- */
 
-/* The next notification; s->lock is released meanwhile.  timeout_ms -1: none.  ENTERED_LOST: there will be none. */
-static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
+/* What a stub that was signalled says at once; nobody else deals with it meanwhile.  False: nothing. */
+static bool hear(struct proc_vcpu *c)
+{
+	bool interrupted;
+
+	do {
+		if (!stub_receive(c, KICK_MS, &interrupted))
+			return false;
+	} while (interrupted);
+	return true;
+}
+
+/* The next notification of one that runs; s->lock is released meanwhile.  False: there will be none. */
+static bool await(struct proc_vcpu *c, struct dune_space *s)
 {
 	bool interrupted, alive;
-	int limit = timeout_ms;
+	int limit = -1;
 
 	for (;;) {
 		pthread_mutex_unlock(&s->lock);
 		alive = stub_receive(c, limit, &interrupted);
 		pthread_mutex_lock(&s->lock);
-		if (!alive)
-			return ENTERED_LOST;
-		if (!interrupted)
-			return 0;
+		if (!alive || !interrupted)
+			return alive;
 		/* Who kicked may have come just before the stub was let go. */
-		if (timeout_ms < 0 && !vcpu_may_enter(&c->c)) {
+		if (!vcpu_may_enter(&c->c)) {
 			stub_signal(c, STUB_KICK);
 			limit = KICK_MS;
 		}
@@ -429,7 +435,7 @@ static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, stru
 	c->kept_value = value;
 	stub_answer(c, value);
 	do {
-		if (await(c, s, KICK_MS))
+		if (!hear(c))
 			return -EIO;
 		/* It may ask again before the signal is there. */
 		if (c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip || c->held.nr != REPORT_NR)
@@ -476,7 +482,7 @@ int enter_settle(struct proc_vcpu *c, struct dune_space *s)
 		if (c->state != STUB_AT_REPORT || order(c, &f, true))
 			return -EIO;
 		do {
-			if (await(c, s, KICK_MS))
+			if (!hear(c))
 				return -EIO;
 			r = on_notification(c, s, &f);
 		} while (r == GO_ON);
@@ -571,7 +577,7 @@ enum entered proc_enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dun
 	}
 	r = begin(c, s, f);
 	while (r == GO_ON) {
-		r = await(c, s, -1) ? ENTERED_LOST : on_notification(c, s, f);
+		r = await(c, s) ? on_notification(c, s, f) : ENTERED_LOST;
 	}
 	vcpu_withdraw(vcpu);
 	if (r == ENTERED_LOST)

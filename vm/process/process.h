@@ -106,6 +106,7 @@ struct proc_vcpu {
 	bool tells_all;		 /* that has every register */
 	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
 	struct dune_frame resting; /* all registers */
+	struct seccomp_data last_report;
 	bool unheard;		 /* no other notification came since REPORT was answered */
 
 	/*
@@ -184,6 +185,8 @@ int zygote_template(struct dune_space *template);
 int stub_spawn(struct proc_vcpu *c);
 /* It is gone when this returns, its memory with it. */
 void stub_kill(struct proc_vcpu *c);
+/* There is a page for the next touch.  -ENOMEM. */
+int stub_hint(struct proc_vcpu *c);
 /* It realises no space any more. */
 void stub_unbind(struct proc_vcpu *c);
 /* False: it is dead. */

@@ -23,6 +23,7 @@
 #endif
 #define POPULATE_PAGES 64 /* what is mapped in runs of at most so many is mapped at once, without a fault for each */
 #define ROW_MOST       16
+#define WAITS_PER_INTERRUPT 1024 /* one is enough, unless it came between two entries */
 
 /* ---- what changed ---- */
 
@@ -427,6 +428,7 @@ static struct proc_vcpu *unclean(struct dune_space *s)
 int proc_sync(struct dune_space *s)
 {
 	struct proc_vcpu *c;
+	unsigned waits = 0;
 
 	while ((c = unclean(s))) {
 		if (c->state != STUB_INSIDE) {
@@ -435,7 +437,8 @@ int proc_sync(struct dune_space *s)
 			continue;
 		}
 		/* Whoever runs it makes the edits when it comes out, and needs the lock for that. */
-		s->vm->ops->interrupt(&c->c);
+		if (waits++ % WAITS_PER_INTERRUPT == 0)
+			s->vm->ops->interrupt(&c->c);
 		pthread_mutex_unlock(&s->lock);
 		sched_yield();
 		pthread_mutex_lock(&s->lock);

@@ -273,6 +273,18 @@ void stub_kill(struct proc_vcpu *c)
 	c->state = STUB_NONE;
 }
 
+int stub_hint(struct proc_vcpu *c)
+{
+	dune_gpa_t page;
+	int err = c->hint_len ? 0 : dune_page_alloc(c->c.vm, &page);
+
+	if (!err && !c->hint_len) {
+		c->hint = page.v;
+		c->hint_len = 1;
+	}
+	return err;
+}
+
 int proc_vcpu_init(struct dune_vcpu *vcpu)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
@@ -284,7 +296,10 @@ int proc_vcpu_init(struct dune_vcpu *vcpu)
 	if (err)
 		return err;
 	err = stub_spawn(c);
+	if (!err)
+		err = stub_hint(c);
 	if (err) {
+		stub_kill(c);
 		forget_pages(c);
 		p->numbers[c->number / 32] &= ~(1U << c->number % 32);
 	}

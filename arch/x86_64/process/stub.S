@@ -24,6 +24,8 @@
 #define CONTEXT_CR2	216
 #define CONTEXT_FPREGS	224
 
+#define SIGINFO_CODE	8
+
 #define SEGV		11
 #define TRAP_PF		14
 #define NR_MMAP		9
@@ -38,7 +40,17 @@
 
 	/* rdi signal, rsi siginfo, rdx context */
 stub_handler:
-	cmpl $SEGV, %edi
+	cmpl $0, SIGINFO_CODE(%rsi)
+	jg 4f
+	/* Sent, as the host's is: who is on the way to REPORT already goes on with that. */
+	movq CONTEXT_RIP(%rdx), %rax
+	leaq report_context(%rip), %rcx
+	subq %rcx, %rax
+	cmpq $stub_report_ip - report_context, %rax
+	jae report_context
+	movq %rdx, %rbp
+	jmp leave_context
+4:	cmpl $SEGV, %edi
 	jne report_context
 	cmpl $TRAP_PF, CONTEXT_TRAPNO(%rdx)
 	jne report_context
