@@ -104,6 +104,14 @@ DUNE_MUST DUNE_API int dune_zero_block(struct dune_vm *vm, dune_gpa_t *out);
  * is another process, it becomes shared memory; elsewhere all memory will do, and this does nothing.
  */
 DUNE_MUST DUNE_API int dune_vm_share(struct dune_vm *vm, void *addr, size_t len);
+/*
+ * The same for private writable memory of the program, as it is, whole pages: it stays where it is, with the bytes that
+ * it has.  No other thread may be writing it meanwhile.  A child of fork() gets a copy in dune_vm_forked(), until then it
+ * shares it with its parent, as does one that was made by the bare system call.  -ENOMEM.
+ */
+DUNE_MUST DUNE_API int dune_vm_adopt(struct dune_vm *vm, void *addr, size_t len);
+/* In a child of fork(), before anything is written there: what was adopted is a copy of its own. */
+DUNE_API void dune_vm_own(struct dune_vm *vm);
 /* A part of such a range is zero again, without access, and its memory given back. */
 DUNE_MUST DUNE_API int dune_vm_clear(struct dune_vm *vm, void *addr, size_t len);
 /*

@@ -94,4 +94,7 @@ static inline int process_enter_any(void)
 	return entered ? 0 : -EINVAL;
 }
 
+/* init.c: 0; -EBUSY: the process has several threads; -ENOTSUP: that cannot be told. */
+int process_one_thread(void);
+
 #endif

@@ -40,8 +40,10 @@ struct machine_ops {
 
 	/* Where kinds of pages differ: a block of 2 MiB of the arena is of this kind from now on.  vm->lock held. */
 	int (*block)(struct dune_vm *vm, uint64_t gpa, enum page_kind kind);
-	/* See dune_vm_share() and dune_vm_prepare(). */
+	/* See dune_vm_share() and those that follow it there. */
 	int (*share)(struct dune_vm *vm, void *addr, size_t len);
+	int (*adopt)(struct dune_vm *vm, void *addr, size_t len);
+	void (*own)(struct dune_vm *vm); /* may be NULL */
 	int (*clear)(struct dune_vm *vm, void *addr, size_t len);
 	int (*prepare)(struct dune_vm *vm);
 	/* Bytes at the beginning of the arena's range where nothing can be mapped in a space. */

@@ -88,6 +88,17 @@ int dune_vm_share(struct dune_vm *vm, void *addr, size_t len)
 	return vm->ops->share(vm, addr, len);
 }
 
+int dune_vm_adopt(struct dune_vm *vm, void *addr, size_t len)
+{
+	return vm->ops->adopt(vm, addr, len);
+}
+
+void dune_vm_own(struct dune_vm *vm)
+{
+	if (vm->ops->own)
+		vm->ops->own(vm);
+}
+
 int dune_vm_clear(struct dune_vm *vm, void *addr, size_t len)
 {
 	return vm->ops->clear(vm, addr, len);

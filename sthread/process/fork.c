@@ -85,12 +85,21 @@ static void after_fork_child(void)
 	atomic_store(&process.live, 0);
 }
 
+/* Before anything is written in the child, by handlers of ours or of the allocator. */
+static void own_memory(void)
+{
+	if (!is_inside() && process.vm)
+		dune_vm_own(process.vm);
+}
+
 int forks_watch(void)
 {
 	static bool done;
 
 	if (done)
 		return 0;
+	if (pthread_atfork(NULL, NULL, own_memory))
+		return -ENOMEM;
 	heap_start();
 	if (pthread_atfork(before_fork, after_fork_parent, after_fork_child))
 		return -ENOMEM;

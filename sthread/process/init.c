@@ -52,7 +52,7 @@ static bool is_exiting(int tasks, const char *tid)
 	return p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & PF_EXITING);
 }
 
-static int one_thread(void)
+int process_one_thread(void)
 {
 	DIR *d = opendir("/proc/self/task");
 	int threads = 0;
@@ -164,6 +164,8 @@ static int take_checkpoint(const struct sthread_config *cfg)
 	     tries++)
 		;
 	free(tagged);
+	if (!err)
+		err = tagged_adopt();
 	return err;
 }
 
@@ -209,7 +211,7 @@ static int do_init(const struct sthread_config *cfg)
 	uint64_t memory;
 	int err;
 
-	if ((err = descriptors()) || (err = one_thread()) || (err = lanes_init_once()) ||
+	if ((err = descriptors()) || (err = process_one_thread()) || (err = lanes_init_once()) ||
 	    (err = forks_watch()) || (err = take_signal(v.kick_signal)))
 		return err;
 	process.signal = v.kick_signal;

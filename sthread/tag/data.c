@@ -139,11 +139,26 @@ struct sthread_tag *data_find(uint64_t at, uint64_t end)
 	return NULL;
 }
 
-/* The VM sees it from now on.  tags.lock held.  -ENOMEM. */
+/*
+ * Where compartments are processes, the segment becomes shared memory in its place, which no other
+ * thread may be writing meanwhile.  -ENOTSUP: there are others.
+ */
+static int share(const struct sthread_tag *t)
+{
+	struct dune_vm_info info;
+
+	dune_vm_get_info(process.vm, &info);
+	if (info.machine == DUNE_MACHINE_PROCESS && process_one_thread())
+		return -ENOTSUP;
+	return dune_vm_adopt(process.vm, (void *)t->start, t->len);
+}
+
+/* The VM sees it from now on.  tags.lock held.  -ENOMEM, -ENOTSUP. */
 static int add(const struct search *s)
 {
 	const char *slash = strrchr(s->name, '/');
 	struct sthread_tag *t;
+	int err;
 
 	if (nsegments == cap) {
 		size_t more = cap ? 2 * cap : 8;
@@ -163,9 +178,12 @@ static int add(const struct search *s)
 	atomic_init(&t->refs, 1);
 	pthread_mutex_init(&t->making, NULL);
 	snprintf(t->name, TAG_NAME, "data of %s", slash ? slash + 1 : "the program");
-	if (dune_slot_add_rw(process.vm, (void *)t->start, t->len, &t->window)) {
+	err = share(t);
+	if (!err && dune_slot_add_rw(process.vm, (void *)t->start, t->len, &t->window))
+		err = -ENOMEM;
+	if (err) {
 		tag_put(t);
-		return -ENOMEM;
+		return err;
 	}
 	segments[nsegments++] = t;
 	return 0;

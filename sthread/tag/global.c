@@ -103,6 +103,15 @@ int tagged_init(struct ckpt_range **ranges, size_t *n)
 	return 0;
 }
 
+int tagged_adopt(void)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < nglobals && !err; i++)
+		err = dune_vm_adopt(process.vm, (void *)globals[i]->start, globals[i]->len);
+	return err;
+}
+
 void tagged_forget(bool keep)
 {
 	for (size_t i = 0; i < nglobals; i++)

@@ -86,6 +86,8 @@ void tags_count(uint64_t *tags, uint64_t *bytes);
  * -ENOMEM.
  */
 int tagged_init(struct ckpt_range **ranges, size_t *n);
+/* After the image is taken: compartments may be given them.  -ENOMEM. */
+int tagged_adopt(void);
 /* These are gone; keep: what handles there are stays.  tags.lock held. */
 void tagged_forget(bool keep);
 /* tags.lock held. */

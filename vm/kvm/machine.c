@@ -316,6 +316,7 @@ const struct machine_ops kvm_machine = {
 	.close = kvm_machine_close,
 	.forked = kvm_forked,
 	.share = kvm_share,
+	.adopt = kvm_share,
 	.clear = kvm_clear,
 	.prepare = kvm_prepare,
 	.window = kvm_window,

@@ -147,6 +147,61 @@ static int proc_share(struct dune_vm *vm, void *addr, size_t len)
 	return private_memory(addr, len);
 }
 
+static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
+{
+	struct proc_vm *p = proc_of(vm);
+	struct adopted *list;
+	dune_gpa_t pages;
+	int err = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	list = realloc(p->adopted, (p->nadopted + 1) * sizeof(*list));
+	if (list)
+		p->adopted = list;
+	pthread_mutex_unlock(&vm->lock);
+	if (!list)
+		return -ENOMEM;
+	/* Fresh pages in a row, also for one. */
+	err = arena_alloc(vm, PAGE_PRIVATE, len / DUNE_PAGE_SIZE, &pages);
+	if (err)
+		return err;
+	memcpy(arena_host(&vm->arena, pages), addr, len);
+	if (mmap(addr, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->private_fd, (off_t)pages.v) != addr)
+		return -errno;
+	pthread_mutex_lock(&vm->lock);
+	p->adopted[p->nadopted++] = (struct adopted){ (uint64_t)addr, len, pages.v };
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+/*
+ * The program's memory is its own again, with what is in it.  In a child of fork() what the parent writes is not to be
+ * seen any more: that takes a copy; at the end of the machine nobody else writes it, and the kernel copies where need be.
+ */
+static void give_back_adopted(struct proc_vm *p, bool copy)
+{
+	for (size_t i = 0; i < p->nadopted; i++) {
+		const struct adopted *a = &p->adopted[i];
+		void *at = (void *)a->at, *bytes;
+
+		if (!copy) {
+			mmap(at, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, p->private_fd, (off_t)a->gpa);
+			continue;
+		}
+		bytes = mmap(NULL, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (bytes == MAP_FAILED)
+			continue;
+		memcpy(bytes, at, a->len);
+		mremap(bytes, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+	}
+	p->nadopted = 0;
+}
+
+static void proc_own(struct dune_vm *vm)
+{
+	give_back_adopted(proc_of(vm), true);
+}
+
 static int proc_clear(struct dune_vm *vm, void *addr, size_t len)
 {
 	(void)vm;
@@ -164,6 +219,9 @@ static int proc_window(struct dune_vm *vm, const struct slot *slot)
 		return 0;
 	for (unsigned i = 0; i < p->nshared; i++)
 		if (slot->hva >= p->shared[i].at && slot->hva + slot->len <= p->shared[i].at + p->shared[i].len)
+			return 0;
+	for (size_t i = 0; i < p->nadopted; i++)
+		if (slot->hva >= p->adopted[i].at && slot->hva + slot->len <= p->adopted[i].at + p->adopted[i].len)
 			return 0;
 	return -ENOTSUP;
 }
@@ -239,6 +297,7 @@ static void proc_close(struct dune_vm *vm)
 	struct proc_vm *p = proc_of(vm);
 
 	zygote_end(p);
+	give_back_adopted(p, false);
 	for (unsigned i = 0; i < p->nshared; i++)
 		close(p->shared[i].fd);
 	if (p->private_fd >= 0)
@@ -251,6 +310,7 @@ static void proc_close(struct dune_vm *vm)
 	free(p->stub_stacks.at);
 	free(p->numbers);
 	free(p->copies);
+	free(p->adopted);
 	pthread_mutex_destroy(&p->talk);
 }
 
@@ -355,6 +415,8 @@ const struct machine_ops process_machine = {
 	.forked = proc_forked,
 	.block = proc_block,
 	.share = proc_share,
+	.adopt = proc_adopt,
+	.own = proc_own,
 	.clear = proc_clear,
 	.prepare = proc_prepare,
 	.reserved = STUB_SIZE,

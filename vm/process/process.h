@@ -45,12 +45,19 @@ struct shared_range {
 	int fd;
 };
 
+/* Memory of the program that lies in pages of the arena, and is seen at its own place. */
+struct adopted {
+	uint64_t at, len, gpa;
+};
+
 struct proc_vm {
 	struct dune_vm vm;
 	/* Descriptors: files of private pages and of the image, both as long as the arena; the host's end of the socket. */
 	int private_fd, image_fd;
 	struct shared_range shared[ZYGOTE_FILES - 2];
 	unsigned nshared;
+	struct adopted *adopted; /* vm->lock */
+	size_t nadopted;
 	char *image_view; /* all of the image's file, to write; blocks of it move into the arena */
 	dune_gpa_t text;  /* image pages with the text of stubs and zygote */
 	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet.  vm->lock */

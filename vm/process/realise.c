@@ -176,6 +176,13 @@ static int window_piece(struct dune_vm *vm, uint64_t at, uint64_t gpa, struct zy
 			return 0;
 		}
 	}
+	for (size_t k = 0; k < p->nadopted && !slot.readonly; k++) {
+		if (hva - p->adopted[k].at < p->adopted[k].len) {
+			m->file = STUB_FD_PRIVATE;
+			m->offset = p->adopted[k].gpa + (hva - p->adopted[k].at);
+			return 0;
+		}
+	}
 	if (hva == at && i < p->inherited) {
 		m->flags = 0;
 		return 0;
