@@ -106,8 +106,8 @@ DUNE_MUST DUNE_API int dune_zero_block(struct dune_vm *vm, dune_gpa_t *out);
 DUNE_MUST DUNE_API int dune_vm_share(struct dune_vm *vm, void *addr, size_t len);
 /*
  * The same for private writable memory of the program, as it is, whole pages: it stays where it is, with the bytes that
- * it has.  No other thread may be writing it meanwhile.  A child of fork() gets a copy in dune_vm_forked(), until then it
- * shares it with its parent, as does one that was made by the bare system call.  -ENOMEM.
+ * it has.  No other thread may be writing it meanwhile.  A child of fork() shares it with its parent until it calls
+ * dune_vm_own().  -ENOMEM.
  */
 DUNE_MUST DUNE_API int dune_vm_adopt(struct dune_vm *vm, void *addr, size_t len);
 /* In a child of fork(), before anything is written there: what was adopted is a copy of its own. */

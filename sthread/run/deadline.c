@@ -28,6 +28,12 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+/* Of its thread, and of what ring 3 takes elsewhere. */
+static uint64_t cpu_of(const struct lane *l)
+{
+	return clock_ns(l->deadline.cpu_clock) + dune_vcpu_cpu_time(l->vcpu);
+}
+
 static struct span span(uint64_t now, uint64_t limit)
 {
 	struct span s = { .begin = now };
@@ -51,7 +57,7 @@ static uint64_t look(struct lane *l, uint64_t now)
 	}
 	if (l->deadline.cpu.end == UINT64_MAX)
 		return at;
-	used = clock_ns(l->deadline.cpu_clock);
+	used = cpu_of(l);
 	if (used >= l->deadline.cpu.end) {
 		lane_stop(l, STOP_CPU);
 		return now + AGAIN_NS;
@@ -131,7 +137,7 @@ int watch_add(struct lane *l, uint64_t wall, uint64_t cpu)
 	err = start();
 	if (!err) {
 		l->deadline.wall = span(now, wall);
-		l->deadline.cpu = span(clock_ns(l->deadline.cpu_clock), cpu);
+		l->deadline.cpu = span(cpu_of(l), cpu);
 		l->deadline.cpu_seen = 0;
 		l->deadline.next = watch.list;
 		l->deadline.link = &watch.list;
@@ -157,7 +163,7 @@ void watch_remove(struct lane *l)
 /* Only if it is due sooner than anything else is the thread woken, which looks at all runs then. */
 void watch_cpu_limit(struct lane *l, uint64_t cpu)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), used = clock_ns(l->deadline.cpu_clock), left;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), used = cpu_of(l), left;
 
 	pthread_mutex_lock(&watch.lock);
 	l->deadline.cpu.end = span(l->deadline.cpu.begin, cpu).end;
@@ -180,7 +186,7 @@ uint64_t watch_wall(const struct lane *l)
 
 uint64_t watch_cpu(const struct lane *l)
 {
-	return clock_ns(l->deadline.cpu_clock) - l->deadline.cpu.begin;
+	return cpu_of(l) - l->deadline.cpu.begin;
 }
 
 void watch_forked(void)

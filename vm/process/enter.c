@@ -38,8 +38,8 @@ static void set_initial_vectors(struct proc_vcpu *c)
 
 	if (c->initial_vectors)
 		return;
-	/* No component is present: each is put in its initial state, but for this one register. */
-	memset(c->request->vectors, 0, VECTORS_HEADER + 64);
+	/* No component is present: each is put in its initial state, but for this one register.  Nor are the last run's bytes. */
+	memset(c->request->vectors, 0, proc_of(c->c.vm)->vectors_size);
 	memcpy(c->request->vectors + 24, &mxcsr, sizeof(mxcsr));
 	c->initial_vectors = true;
 }
@@ -148,6 +148,8 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 	if (f->rip == (uint64_t)dune_reset_entry) {
 		/* A new beginning; and where it ends, no signal is needed to begin the next. */
 		set_initial_vectors(c);
+		/* The compartment can write its signal stack: nothing of the last run is to be left there. */
+		memset(c->signals, 0, STUB_SIGNALS_SIZE);
 		r->regs[offsetof(struct dune_frame, r8) / 8] = stub_base(c->c.vm) + stub_header()->end;
 		c->fs = c->gs = 0;
 	}
@@ -445,11 +447,31 @@ static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, stru
 	} while (stub_answer(c, value) || true);
 }
 
+/* Signalled in the handler of a touch: what the compartment was doing is in the frame that the handler was given. */
+static void find_interrupted(struct proc_vcpu *c, struct dune_frame *f)
+{
+	const uint64_t context[] = { f->rdx, f->rbp, f->rsi };
+	struct dune_frame outer;
+	bool by_user;
+
+	if (f->rip - stub_base(c->c.vm) >= STUB_TEXT_SIZE)
+		return;
+	for (unsigned i = 0; i < sizeof(context) / sizeof(context[0]); i++) {
+		if (take_frame(c, context[i], &outer, &by_user)) {
+			outer.vector = f->vector;
+			*f = outer;
+			return;
+		}
+	}
+}
+
 int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	struct dune_frame all;
 
+	if (c->state == STUB_AT_REPORT)
+		find_interrupted(c, f);
 	if (c->state != STUB_AT_CALL || !goes_on(c, f))
 		return 0;
 	if (recall(c, s, (int64_t)f->rax, &all)) {

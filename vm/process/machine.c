@@ -324,7 +324,12 @@ static void proc_forked(struct dune_vm *vm)
 
 		v->state = STUB_NONE;
 	}
-	/* The sockets are two ends of one thing: that the parent goes on talking is not to be disturbed. */
+	/* The zygote is the parent's: it is only let go of. */
+	if (p->socket >= 0)
+		close(p->socket);
+	if (p->zygote >= 0)
+		close(p->zygote);
+	p->socket = p->zygote = -1;
 }
 
 static int proc_prepare(struct dune_vm *vm)
@@ -333,7 +338,7 @@ static int proc_prepare(struct dune_vm *vm)
 	int err;
 
 	pthread_mutex_lock(&vm->making);
-	if (p->inherited != vm->nslots)
+	if (p->inherited != vm->nslots || p->shared_known != p->nshared)
 		zygote_end(p);
 	err = zygote_ensure(vm);
 	pthread_mutex_unlock(&vm->making);

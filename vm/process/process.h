@@ -60,13 +60,14 @@ struct proc_vm {
 	size_t nadopted;
 	char *image_view; /* all of the image's file, to write; blocks of it move into the arena */
 	dune_gpa_t text;  /* image pages with the text of stubs and zygote */
-	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet.  vm->lock */
-	size_t ncopies;
+	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet */
+	size_t ncopies; /* `talk` */
 
 	pthread_mutex_t talk; /* over the socket */
 	int socket;	      /* -1: there is no zygote */
 	int zygote;	      /* its pidfd */
 	size_t inherited;     /* the first so many windows are in its memory, at their addresses */
+	unsigned shared_known;	     /* how many shared ranges it has the files of */
 	struct dune_space *template; /* what its memory realises; or NULL */
 
 	bool must_poll; /* a death does not end the wait for a notification: before Linux 6.11 */

@@ -187,7 +187,9 @@ static int window_piece(struct dune_vm *vm, uint64_t at, uint64_t gpa, struct zy
 		m->flags = 0;
 		return 0;
 	}
+	pthread_mutex_lock(&p->talk);
 	err = copy_window(vm, i, &slot, &copy);
+	pthread_mutex_unlock(&p->talk);
 	m->file = STUB_FD_IMAGE;
 	m->offset = copy.v + (gpa - slot.gpa);
 	return err;
@@ -506,7 +508,6 @@ bool realise_touch(struct proc_vcpu *c, struct dune_space *s, uint64_t page, boo
 {
 	const struct ranges stale = c->stale, wanted = c->wanted;
 	struct touch t = { .c = c };
-	uint64_t used = s->mon->used;
 	bool given = true;
 
 	if (!c->hint_len || page % DUNE_PAGE_SIZE || page >= DUNE_USER_END)
@@ -521,7 +522,6 @@ bool realise_touch(struct proc_vcpu *c, struct dune_space *s, uint64_t page, boo
 		given = mon_touch(&t.env, dune_gva(page + i * DUNE_PAGE_SIZE), write) == MON_RESUME && t.used == i + 1 &&
 			!pt_lookup(&s->pt, dune_gva(page + i * DUNE_PAGE_SIZE), &leaf) && (leaf.prot & DUNE_WRITE);
 	}
-	(void)used;
 	/* Pages that were given and cannot be mapped at once stay given: they are on the list. */
 	for (uint64_t i = t.used; i < c->hint_len; i++)
 		dune_page_put(s->vm, dune_gpa(c->hint + i * DUNE_PAGE_SIZE));

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -163,8 +162,8 @@ static int take_memory(struct proc_vcpu *c)
 		return err;
 	c->request = arena_host(&vm->arena, c->request_page);
 	c->signals = arena_host(&vm->arena, c->signal_pages);
-	memset(c->request, 0, offsetof(struct request, vectors));
-	madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE);
+	memset(c->request, 0, offsetof(struct request, vectors) + p->vectors_size);
+	memset(c->signals, 0, STUB_SIGNALS_SIZE);
 	return 0;
 }
 
@@ -204,6 +203,24 @@ static int meet(struct proc_vcpu *c)
 	return 0;
 }
 
+/* What the zygote says in the library's words. */
+static int error_of(int64_t err)
+{
+	switch (err) {
+	case -EMFILE:
+	case -ENFILE:
+		return -EAGAIN;
+	case -EBUSY: /* a listener is around us already */
+	case -EINVAL: /* the kernel knows none */
+	case -ENOSYS:
+	case -EPERM:
+	case -EACCES: /* an outer filter denies it */
+		return -ENOTSUP;
+	default:
+		return (int)err;
+	}
+}
+
 int stub_spawn(struct proc_vcpu *c)
 {
 	struct dune_vm *vm = c->c.vm;
@@ -219,7 +236,7 @@ int stub_spawn(struct proc_vcpu *c)
 	if (pid < 0)
 		zygote_ask(proc_of(vm), &(struct zygote_request){ .verb = ZYGOTE_FORGET, .n = c->number }, NULL);
 	if (pid < 0)
-		return pid == -EBUSY ? -ENOTSUP : pid == -EMFILE || pid == -ENFILE ? -EAGAIN : (int)pid;
+		return error_of(pid);
 	c->listener = fds[0];
 	c->pidfd = fds[1];
 	c->pid = (pid_t)pid;
@@ -259,14 +276,18 @@ void stub_kill(struct proc_vcpu *c)
 	struct zygote_request r = { .verb = ZYGOTE_FORGET, .n = c->number };
 	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
 	const struct timespec limit = { DEATH_MS / 1000, 0 };
+	int dead;
 
 	if (c->state == STUB_NONE)
 		return;
 	c->cpu_before += cpu_now(c);
 	syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 	zygote_ask(proc_of(c->c.vm), &r, NULL);
-	while (ppoll(&p, 1, &limit, NULL) < 0 && errno == EINTR)
-		;
+	do {
+		dead = ppoll(&p, 1, &limit, NULL);
+	} while (dead < 0 && errno == EINTR);
+	if (dead <= 0) /* it may still reach its pages: nothing is to be reused any more */
+		atomic_store(&c->c.vm->broken, true);
 	close(c->listener);
 	close(c->pidfd);
 	c->listener = c->pidfd = -1;

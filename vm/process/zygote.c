@@ -176,8 +176,10 @@ void zygote_end(struct proc_vm *p)
 {
 	siginfo_t info;
 
-	if (p->socket >= 0)
+	if (p->socket >= 0) {
+		shutdown(p->socket, SHUT_RDWR); /* a child of the program may have it, too */
 		close(p->socket);
+	}
 	if (p->zygote >= 0) {
 		/* It ends when the socket does. */
 		while (waitid(P_PIDFD_, (id_t)p->zygote, &info, WEXITED | __WALL) < 0 && errno == EINTR)
@@ -222,6 +224,7 @@ static int make(struct dune_vm *vm)
 	b.boot.rseq = registered_rseq();
 	b.text_at = p->text.v;
 	p->inherited = keep_windows(vm, &b.boot);
+	p->shared_known = p->nshared;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

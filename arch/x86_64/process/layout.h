@@ -7,8 +7,8 @@
  *   +00000  text of the stub: signal handler, REPORT, edits, resume (read, execute)
  *   +01000  request page and the vector registers behind it: what the host wants of the stub (read)
  *   +05000  hole
- *   +08000  signal stack, 64 KiB (write)
- *   +18000  hole
+ *   +08000  signal stack, 32 KiB (write)
+ *   +10000  hole
  *   +20000  the zygote's text, data and stack; gone before a stub runs anything else
  *   +40000  end
  */
@@ -20,7 +20,7 @@
 #define STUB_REQUEST	   0x1000
 #define STUB_REQUEST_SIZE  0x4000
 #define STUB_SIGNALS	   0x8000
-#define STUB_SIGNALS_SIZE  0x10000
+#define STUB_SIGNALS_SIZE  0x8000
 #define STUB_ZYGOTE	   0x20000
 #define STUB_ZYGOTE_TEXT   0x4000 /* read, execute */
 #define STUB_ZYGOTE_DATA   0x1c000 /* write: variables at the start, the stack at the end */

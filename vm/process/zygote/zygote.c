@@ -20,6 +20,7 @@
 #define SIGKILL_  9
 #define SOL_SOCKET_ 1
 #define SCM_RIGHTS_ 1
+#define NOT_YET	  (-100000) /* no errno */
 #define DIES_WITH_PARENT 1 /* PR_SET_PDEATHSIG */
 
 extern char stub_start[];
@@ -98,7 +99,7 @@ static void spawn(const struct zygote_boot *b, int *listener)
 		answer(b->socket, -EINVAL_, NULL);
 		return;
 	}
-	__atomic_store_n(listener, -1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(listener, NOT_YET, __ATOMIC_SEQ_CST);
 	pid = zcall(__NR_clone, CLONE_FILES | CLONE_PIDFD | SIGCHLD_, 0, (long)&pidfd, 0, 0, 0);
 	if (!pid)
 		become_stub(b, listener);
@@ -106,7 +107,7 @@ static void spawn(const struct zygote_boot *b, int *listener)
 		answer(b->socket, pid, NULL);
 		return;
 	}
-	while (__atomic_load_n(listener, __ATOMIC_SEQ_CST) == -1) {
+	while (__atomic_load_n(listener, __ATOMIC_SEQ_CST) == NOT_YET) {
 		struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
 		if (zcall(__NR_poll, (long)&p, 1, 0, 0, 0, 0) > 0)
@@ -118,7 +119,7 @@ static void spawn(const struct zygote_boot *b, int *listener)
 	if (fds[0] < 0) {
 		zcall(__NR_pidfd_send_signal, pidfd, SIGKILL_, 0, 0, 0, 0);
 		zcall(__NR_close, pidfd, 0, 0, 0, 0, 0);
-		answer(b->socket, fds[0] == -1 ? -ECHILD_ : fds[0], NULL);
+		answer(b->socket, fds[0] == NOT_YET ? -ECHILD_ : fds[0], NULL);
 		return;
 	}
 	stubs[n] = pidfd;
