@@ -35,6 +35,7 @@ dune_reset_entry:
 	pushq %r8
 	pushq %r8
 	.cfi_undefined rip
+	xorl %r8d, %r8d
 	call *%r11
 	popq %r8
 	testq %r8, %r8

@@ -248,6 +248,7 @@ static void before_run(void)
 	      f.rbx == 8);
 	/* Two of them were one. */
 	CHECK_EQ(dune_vcpu_run(c, s, &f), DUNE_EXIT_SYSCALL);
+	CHECK_OK(dune_vcpu_registers(c, s, &f));
 	CHECK(f.rax == GUEST_DONE && f.rdi == 5 && f.rbx == 8);
 	dune_vcpu_kick(c);
 	dune_vcpu_unkick(c);

@@ -12,7 +12,7 @@ int httpd_test(int argc, char **argv, const char *isolation)
 
 	CHECK_EQ(argc, 2);
 	if (is_sthread)
-		close(test_open_kvm());
+		test_needs_machine();
 	program = realpath(argv[1], NULL);
 	CHECK(program);
 	site_make();

@@ -76,7 +76,8 @@ static inline unsigned life_fds(void)
 
 static inline unsigned life_kvm_fds(void)
 {
-	return life_fds_named("/dev/kvm") + life_fds_named("anon_inode:kvm");
+	return life_fds_named("/dev/kvm") + life_fds_named("anon_inode:kvm") + life_fds_named("/memfd:sthread") +
+	       life_fds_named("anon_inode:seccomp");
 }
 
 /* Mappings; *largest, when wanted: bytes of the largest one. */

@@ -251,7 +251,7 @@ static bool life(long n, bool later, int *err)
 
 static bool documented(int err)
 {
-	return !err || err == -ENOMEM || err == -EAGAIN || err == -EMFILE || err == -ENOTSUP;
+	return !err || err == -ENOMEM || err == -EAGAIN || err == -EMFILE || err == -ENOTSUP || err == -EIO;
 }
 
 static void each(bool later)
