@@ -174,14 +174,18 @@ static bool in_order(const struct proc_vcpu *c, uint64_t rip)
 	return off >= stub_header()->report_ip && off < stub_header()->resume_end;
 }
 
+static bool is_mapped(struct dune_space *s, uint64_t at)
+{
+	struct dune_leaf leaf;
+
+	return at < DUNE_USER_END && !pt_lookup(&s->pt, dune_gva(at), &leaf) &&
+	       (leaf.prot & (DUNE_READ | DUNE_WRITE | DUNE_EXEC));
+}
+
 /* The tables say whether something is there: what the stub has of it may be less. */
 static void correct_error(struct dune_space *s, struct dune_frame *f)
 {
-	struct dune_leaf leaf;
-	bool there = f->cr2 < DUNE_USER_END && !pt_lookup(&s->pt, dune_gva(f->cr2), &leaf) &&
-		     (leaf.prot & (DUNE_READ | DUNE_WRITE | DUNE_EXEC));
-
-	f->error = (f->error & 0x16) | there;
+	f->error = (f->error & 0x16) | is_mapped(s, f->cr2);
 }
 
 /* The frame stands at the call that was answered: the answer is lost, and the call is not made again. */
@@ -227,7 +231,11 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_
 	*f = frame;
 	if (f->vector != VECTOR_PF)
 		return ENTERED_TRAP;
-	if (sig == SIGBUS) { /* nothing is behind that page of a file */
+	if (f->rip >= DUNE_USER_END) { /* the page of old system calls: what the kernel says of its argument */
+		f->cr2 = f->rip;
+		f->error = 0x14;
+	}
+	if (sig == SIGBUS && is_mapped(s, f->cr2)) { /* nothing is behind that page of a file */
 		f->vector = VECTOR_MC;
 		f->error = 0;
 		return ENTERED_DECIDED;
