@@ -163,7 +163,7 @@ static int take_memory(struct proc_vcpu *c)
 		return err;
 	c->request = arena_host(&vm->arena, c->request_page);
 	c->signals = arena_host(&vm->arena, c->signal_pages);
-	memset(c->request, 0, offsetof(struct request, vectors));
+	memset(c->request, 0, sizeof(*c->request));
 	madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE);
 	return 0;
 }
