@@ -182,6 +182,41 @@ static bool in_order(const struct proc_vcpu *c, uint64_t rip)
 	return off >= stub_header()->report_ip && off < stub_header()->resume_end;
 }
 
+/*
+ * The frame's state has not left REPORT yet: it stands there, or in a handler that interrupted that, at any depth.  What
+ * a running compartment makes up here only has it begin again.
+ */
+static bool begins_again(const struct proc_vcpu *c, const struct dune_frame *f)
+{
+	uint64_t rip = f->rip, rdx = f->rdx, rbp = f->rbp, rdi = f->rdi, base = stub_base(c->c.vm);
+
+	for (unsigned depth = 0; depth < STUB_SIGNALS_SIZE / 1024; depth++) {
+		uint64_t off = rip - base, at, r[WORDS];
+
+		if (in_order(c, rip))
+			return true;
+		if (off < stub_header()->handler || off >= stub_header()->report_ip)
+			return false;
+		if (off >= stub_header()->report && (int64_t)rdi <= 0) /* no handler's report */
+			return (int64_t)rdi == REPORT_EDITED || (int64_t)rdi == REPORT_FAILED;
+		at = (off == stub_header()->handler ? rdx : rbp) - (base + STUB_SIGNALS);
+		if (at % 8 || at >= STUB_SIGNALS_SIZE || STUB_SIGNALS_SIZE - at < FRAME_REGS + sizeof(r))
+			return false;
+		memcpy(r, c->signals + at + FRAME_REGS, sizeof(r));
+		rip = r[RIP];
+		rdx = r[RDX];
+		rbp = r[RBP];
+		rdi = r[RDI];
+	}
+	return true;
+}
+
+/* Not all that it was told has been allowed: who is beyond REPORT all the same is not believed. */
+static bool owes_edits(const struct proc_vcpu *c)
+{
+	return c->allowed < c->nedits && c->ordered_ranges.n;
+}
+
 /* The tables say whether something is there: what the stub has of it may be less. */
 static void correct_error(struct dune_space *s, struct dune_frame *f)
 {
@@ -215,13 +250,16 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_
 
 	if (!take_frame(c, context, &frame, &by_user))
 		goto forged;
-	if (in_order(c, frame.rip)) {
-		/* Between REPORT and the registers: it begins there again. */
-		if (!by_user && sig != STUB_KICK)
+	if (begins_again(c, &frame)) {
+		/* Rights and flags that the last run left trap once: the handler has its own.  Bad registers trap again. */
+		if (!by_user && sig != STUB_KICK && c->traps++)
 			return ENTERED_LOST;
 		*f = c->ordered;
 		return ENTERED_AGAIN;
 	}
+	if (owes_edits(c))
+		return ENTERED_LOST;
+	c->traps = 0;
 	realise_made(c);
 	c->tells_all = true;
 	if (by_user || sig == STUB_KICK) {
@@ -264,6 +302,9 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 	c->gs = c->held.args[3];
 	switch (why) {
 	case REPORT_END:
+		if (owes_edits(c))
+			return ENTERED_LOST;
+		c->traps = 0;
 		realise_made(c);
 		*f = (struct dune_frame){
 			.rax = DUNE_SYS_RETURN, .rdi = arg, .rip = (uint64_t)dune_reset_entry, .vector = VECTOR_SYSCALL,
@@ -272,6 +313,8 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 		c->tells_all = true;
 		return ENTERED_DECIDED;
 	case REPORT_EDITED:
+		if (owes_edits(c))
+			return ENTERED_LOST;
 		realise_made(c);
 		*f = c->ordered;
 		return ENTERED_AGAIN;
@@ -309,11 +352,13 @@ static bool is_touch(const struct proc_vcpu *c)
 
 static int on_touch(struct proc_vcpu *c, struct dune_space *s)
 {
-	bool given;
+	bool given, owes = owes_edits(c);
 
-	realise_made(c);
+	/* A fault at an edit ends here too: what was told has not been made then. */
+	if (!owes)
+		realise_made(c);
 	/* With changes to come it is no time for one more. */
-	given = is_touch(c) && !c->stale.n &&
+	given = !owes && is_touch(c) && !c->stale.n &&
 		!space_is_reserved(s, dune_gva(c->held.args[0]), c->hint_len * DUNE_PAGE_SIZE) &&
 		realise_touch(c, s, c->held.args[0], !(c->held.args[3] & 0x4000));
 	c->request->hint_at = c->hint;
@@ -367,15 +412,16 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 		if (off == stub_header()->report_ip && c->held.nr == REPORT_NR)
 			return on_report(c, s, f);
 		if (off == stub_header()->edit_ip && is_edit(c)) {
-			c->allowed++;
-			stub_allow(c);
+			if (stub_allow(c)) /* else it asks again */
+				c->allowed++;
 			return GO_ON;
 		}
 		if (off == stub_header()->fault_ip)
 			return on_touch(c, s);
 	}
-	if (c->allowed < c->nedits && c->ordered_ranges.n) /* it left REPORT without them: that cannot be */
+	if (owes_edits(c)) /* it left REPORT without them: that cannot be */
 		return ENTERED_LOST;
+	c->traps = 0;
 	realise_made(c);
 	if (!ours || off < STUB_SIZE || c->held.instruction_pointer >= DUNE_USER_END)
 		return on_odd_call(c, s, f);

@@ -233,7 +233,8 @@ int stub_spawn(struct proc_vcpu *c)
 	c->killable = c->held.args[1] >> 32;
 	c->settled = c->initial_vectors = c->kept = false;
 	c->fs = c->gs = 0;
-	c->nedits = c->allowed = 0;
+	c->nedits = c->allowed = c->traps = 0;
+	c->rests = false;
 	c->stale.n = c->wanted.n = c->ordered_ranges.n = c->torn.n = 0;
 	return 0;
 }

@@ -38,6 +38,7 @@
 
 	/* rdi signal, rsi siginfo, rdx context */
 stub_handler:
+	movq %rdx, %rbp		/* the host looks for it there, if this is interrupted */
 	cmpl $SEGV, %edi
 	jne report_context
 	cmpl $TRAP_PF, CONTEXT_TRAPNO(%rdx)
@@ -50,7 +51,6 @@ stub_handler:
 	movq request+REQUEST_HINT_LEN(%rip), %rsi
 	testq %rsi, %rsi
 	jz report_context
-	movq %rdx, %rbp
 	movq CONTEXT_CR2(%rdx), %rdi
 	andq $-4096, %rdi
 	/* MAP_SHARED | MAP_FIXED | MAP_POPULATE; MAP_NORESERVE, which means nothing here, says that it was a read */
