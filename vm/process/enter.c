@@ -297,6 +297,9 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 	int64_t why = (int64_t)c->held.args[0];
 	uint64_t arg = c->held.args[1];
 
+	/* Before vcpu_may_enter() is asked again. */
+	if (why == STUB_KICK)
+		atomic_store(&c->interrupted, false);
 	c->state = STUB_AT_REPORT;
 	c->fs = c->held.args[2];
 	c->gs = c->held.args[3];
@@ -598,8 +601,12 @@ static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f
 	if (c->state != STUB_AT_REPORT)
 		return ENTERED_LOST;
 	err = order(c, f, false);
-	if (err == -EAGAIN && !(err = renew(c, s)))
+	if (err == -EAGAIN && !(err = renew(c, s))) {
+		/* A kick that went to the one before. */
+		if (!vcpu_may_enter(&c->c))
+			return ENTERED_KICKED;
 		err = order(c, f, false);
+	}
 	return !err ? GO_ON : err == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
 }
 

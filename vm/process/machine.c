@@ -341,8 +341,10 @@ static void proc_leave(struct dune_vcpu *c, struct dune_space *s)
 
 static void proc_interrupt(struct dune_vcpu *c)
 {
-	if (atomic_load(&c->thread))
-		stub_signal(proc_vcpu_of(c), STUB_KICK);
+	/* One is enough until it is reported: handlers that interrupt each other use up the signal stack. */
+	if (atomic_load(&c->thread) && !atomic_exchange(&proc_vcpu_of(c)->interrupted, true) &&
+	    !stub_signal(proc_vcpu_of(c), STUB_KICK))
+		atomic_store(&proc_vcpu_of(c)->interrupted, false);
 }
 
 const struct machine_ops process_machine = {

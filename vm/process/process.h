@@ -106,6 +106,7 @@ struct proc_vcpu {
 	bool tells_all;		 /* that has every register */
 	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
 	struct dune_frame resting; /* all registers */
+	atomic_bool interrupted; /* a kick is on its way that it has not reported yet */
 	unsigned traps;		 /* on the way from REPORT to ring 3, in a row */
 	bool unheard;		 /* no other notification came since REPORT was answered */
 

@@ -235,6 +235,7 @@ int stub_spawn(struct proc_vcpu *c)
 	c->fs = c->gs = 0;
 	c->nedits = c->allowed = c->traps = 0;
 	c->rests = false;
+	atomic_store(&c->interrupted, false);
 	c->stale.n = c->wanted.n = c->ordered_ranges.n = c->torn.n = 0;
 	return 0;
 }
