@@ -39,7 +39,7 @@ static void set_initial_vectors(struct proc_vcpu *c)
 	if (c->initial_vectors)
 		return;
 	/* No component is present: each is put in its initial state, but for this one register. */
-	memset(c->request->vectors, 0, VECTORS_HEADER + 64);
+	memset(c->request->vectors, 0, sizeof(c->request->vectors)); /* and nobody reads what they were */
 	memcpy(c->request->vectors + 24, &mxcsr, sizeof(mxcsr));
 	c->initial_vectors = true;
 }
@@ -155,6 +155,7 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 	if (f->rip == (uint64_t)dune_reset_entry) {
 		/* A new beginning; and where it ends, no signal is needed to begin the next. */
 		set_initial_vectors(c);
+		stub_clear_signals(c);
 		r->regs[offsetof(struct dune_frame, r8) / 8] = stub_base(c->c.vm) + stub_header()->end;
 		c->fs = c->gs = 0;
 	}

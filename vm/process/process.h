@@ -186,6 +186,8 @@ int zygote_template(struct dune_space *template);
 int stub_spawn(struct proc_vcpu *c);
 /* It is gone when this returns, its memory with it. */
 void stub_kill(struct proc_vcpu *c);
+/* Its signal stack is as new; it is held at REPORT, and no frame there is of use any more. */
+void stub_clear_signals(struct proc_vcpu *c);
 /* It realises no space any more. */
 void stub_unbind(struct proc_vcpu *c);
 /* False: it is dead. */

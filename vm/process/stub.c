@@ -164,8 +164,20 @@ static int take_memory(struct proc_vcpu *c)
 	c->request = arena_host(&vm->arena, c->request_page);
 	c->signals = arena_host(&vm->arena, c->signal_pages);
 	memset(c->request, 0, sizeof(*c->request));
-	madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE);
+	stub_clear_signals(c);
 	return 0;
+}
+
+void stub_clear_signals(struct proc_vcpu *c)
+{
+	struct proc_vm *p = proc_of(c->c.vm);
+	off_t at = (off_t)c->signal_pages.v, used = lseek(p->private_fd, at, SEEK_DATA);
+
+	/* Mostly no signal has come, and nothing is there. */
+	if (used >= at + STUB_SIGNALS_SIZE || (used < 0 && errno == ENXIO))
+		return;
+	if (madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE))
+		memset(c->signals, 0, STUB_SIGNALS_SIZE);
 }
 
 static int64_t spawn(struct proc_vcpu *c, int fds[2])
