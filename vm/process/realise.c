@@ -7,12 +7,12 @@
  * mmap(), mprotect() and munmap() calls that make the stub's memory what the tables say now.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vm/process/process.h"
@@ -23,6 +23,8 @@
 #endif
 #define POPULATE_PAGES 64 /* what is mapped in runs of at most so many is mapped at once, without a fault for each */
 #define ROW_MOST       16
+#define SYNC_FIRST_NS  20000
+#define SYNC_MOST_NS   5000000
 
 /* ---- what changed ---- */
 
@@ -426,6 +428,7 @@ static struct proc_vcpu *unclean(struct dune_space *s)
 
 int proc_sync(struct dune_space *s)
 {
+	struct timespec pause = { 0, SYNC_FIRST_NS };
 	struct proc_vcpu *c;
 
 	while ((c = unclean(s))) {
@@ -434,11 +437,16 @@ int proc_sync(struct dune_space *s)
 				stub_kill(c);
 			continue;
 		}
-		/* Whoever runs it makes the edits when it comes out, and needs the lock for that. */
+		/*
+		 * Whoever runs it makes the edits when it comes out, and needs the lock for that.  A stub that is interrupted at
+		 * its edits begins them again: so with more and more time between.
+		 */
 		s->vm->ops->interrupt(&c->c);
 		pthread_mutex_unlock(&s->lock);
-		sched_yield();
+		nanosleep(&pause, NULL);
 		pthread_mutex_lock(&s->lock);
+		if (pause.tv_nsec < SYNC_MOST_NS)
+			pause.tv_nsec *= 2;
 	}
 	space_unpark(s);
 	return atomic_load(&s->vm->broken) ? -EIO : 0;

@@ -80,6 +80,8 @@ stub_report_ip:
 	testq %rax, %rax
 	jnz die
 	leaq request(%rip), %r12
+	/* Not below the frame that was reported: signals from here on would use up the stack, one below the other. */
+	movq REQUEST_RSP(%r12), %rsp
 	movq REQUEST_COUNT(%r12), %r13
 	leaq REQUEST_EDITS(%r12), %r14
 1:	testq %r13, %r13
