@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <linux/audit.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -441,6 +442,15 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 
 /* ---- waiting ---- */
 
+void stub_seize(struct proc_vcpu *c, struct dune_space *s)
+{
+	while (atomic_exchange(&c->busy, true)) {
+		pthread_mutex_unlock(&s->lock);
+		sched_yield();
+		pthread_mutex_lock(&s->lock);
+	}
+}
+
 /* The next notification; s->lock is released meanwhile.  timeout_ms -1: none.  ENTERED_LOST: there will be none. */
 static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
 {
@@ -489,7 +499,7 @@ static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, stru
 	} while (stub_answer(c, value) || true);
 }
 
-int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
+static int registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	struct dune_frame all;
@@ -505,6 +515,16 @@ int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_fra
 	all.error = f->error;
 	*f = all;
 	return 0;
+}
+
+int proc_registers(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	int err;
+
+	stub_seize(proc_vcpu_of(c), s);
+	err = registers(c, s, f);
+	stub_release(proc_vcpu_of(c));
+	return err;
 }
 
 int enter_settle(struct proc_vcpu *c, struct dune_space *s)
@@ -611,7 +631,7 @@ static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f
 	return !err ? GO_ON : err == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
 }
 
-enum entered proc_enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
+static enum entered enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	int r;
@@ -631,4 +651,14 @@ enum entered proc_enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dun
 	if (r == ENTERED_LOST)
 		stub_kill(c);
 	return (enum entered)r;
+}
+
+enum entered proc_enter(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	enum entered r;
+
+	stub_seize(proc_vcpu_of(c), s);
+	r = enter(c, s, f);
+	stub_release(proc_vcpu_of(c));
+	return r;
 }

@@ -95,6 +95,11 @@ struct proc_vcpu {
 	struct request *request; /* host address */
 	char *signals;
 
+	/*
+	 * One thread waits for its notifications at a time, who runs it or who settles it: the space's lock is released
+	 * meanwhile.
+	 */
+	atomic_bool busy;
 	enum stub_state state;
 	bool killable;		/* no signal but SIGKILL takes back a notification that the host has received */
 	bool settled;		/* it has given up what it shared with the zygote */
@@ -227,6 +232,13 @@ bool proc_is_synced(const struct dune_space *s);
 int proc_sync(struct dune_space *s);
 
 /* ---- enter.c ---- */
+
+/* Nobody else waits for its notifications until stub_release().  s->lock held. */
+void stub_seize(struct proc_vcpu *c, struct dune_space *s);
+static inline void stub_release(struct proc_vcpu *c)
+{
+	atomic_store(&c->busy, false);
+}
 
 enum entered proc_enter(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
 int proc_registers(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);

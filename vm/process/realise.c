@@ -432,9 +432,10 @@ int proc_sync(struct dune_space *s)
 	struct proc_vcpu *c;
 
 	while ((c = unclean(s))) {
-		if (c->state != STUB_INSIDE) {
+		if (!atomic_exchange(&c->busy, true)) {
 			if (enter_settle(c, s))
 				stub_kill(c);
+			stub_release(c);
 			continue;
 		}
 		/*

@@ -333,6 +333,13 @@ void proc_vcpu_fini(struct dune_vcpu *vcpu)
 		close(c->pidfd);
 		return;
 	}
+	if (c->space) { /* a sync() may be about it */
+		struct dune_space *s = &c->space->s;
+
+		pthread_mutex_lock(&s->lock);
+		stub_seize(c, s);
+		pthread_mutex_unlock(&s->lock);
+	}
 	stub_kill(c);
 	stub_unbind(c);
 	if (c->hint_len)
