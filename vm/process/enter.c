@@ -558,6 +558,21 @@ int enter_settle(struct proc_vcpu *c, struct dune_space *s)
 
 /* ---- an entry ---- */
 
+/* Another in its place.  Who destroys a vCPU takes a space's lock within vm->making: so s->lock is released here. */
+static int replace(struct proc_vcpu *c, struct dune_space *s)
+{
+	int err;
+
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_lock(&s->vm->making);
+	stub_kill(c);
+	stub_unbind(c);
+	err = stub_spawn(c);
+	pthread_mutex_unlock(&s->vm->making);
+	pthread_mutex_lock(&s->lock);
+	return err;
+}
+
 /* The stub realises this space, or one that does takes its place. */
 static int bind(struct proc_vcpu *c, struct dune_space *s)
 {
@@ -565,13 +580,8 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 
 	if (c->space == proc_space_of(s))
 		return c->state == STUB_NONE ? -EIO : 0;
-	pthread_mutex_lock(&s->vm->making);
-	if (c->space || c->state == STUB_NONE) {
-		stub_kill(c);
-		stub_unbind(c);
-		err = stub_spawn(c);
-	}
-	pthread_mutex_unlock(&s->vm->making);
+	if (c->space || c->state == STUB_NONE)
+		err = replace(c, s);
 	if (!err)
 		realise_bind(c, s);
 	return err;
@@ -580,13 +590,8 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 /* Another in its place, with the same to do. */
 static int renew(struct proc_vcpu *c, struct dune_space *s)
 {
-	int err;
+	int err = replace(c, s);
 
-	pthread_mutex_lock(&s->vm->making);
-	stub_kill(c);
-	stub_unbind(c);
-	err = stub_spawn(c);
-	pthread_mutex_unlock(&s->vm->making);
 	if (!err)
 		realise_bind(c, s);
 	return err;
