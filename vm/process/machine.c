@@ -223,6 +223,7 @@ static int proc_open(struct dune_vm *vm, const struct dune_vm_config *cfg)
 
 	p->private_fd = p->image_fd = p->socket = p->zygote = -1;
 	pthread_mutex_init(&p->talk, NULL);
+	pthread_mutex_init(&p->copying, NULL);
 	look_at_host(p);
 	if (p->vectors_size > REQUEST_VECTORS_SIZE)
 		return -ENOTSUP;
@@ -252,6 +253,7 @@ static void proc_close(struct dune_vm *vm)
 	free(p->numbers);
 	free(p->copies);
 	pthread_mutex_destroy(&p->talk);
+	pthread_mutex_destroy(&p->copying);
 }
 
 static void proc_forked(struct dune_vm *vm)

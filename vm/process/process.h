@@ -53,7 +53,8 @@ struct proc_vm {
 	unsigned nshared;
 	char *image_view; /* all of the image's file, to write; blocks of it move into the arena */
 	dune_gpa_t text;  /* image pages with the text of stubs and zygote */
-	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet.  vm->lock */
+	pthread_mutex_t copying; /* over `copies`; vm->lock nests in it */
+	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet */
 	size_t ncopies;
 
 	pthread_mutex_t talk; /* over the socket */

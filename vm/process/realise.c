@@ -181,7 +181,9 @@ static int window_piece(struct dune_vm *vm, uint64_t at, uint64_t gpa, struct zy
 		m->flags = 0;
 		return 0;
 	}
+	pthread_mutex_lock(&p->copying);
 	err = copy_window(vm, i, &slot, &copy);
+	pthread_mutex_unlock(&p->copying);
 	m->file = STUB_FD_IMAGE;
 	m->offset = copy.v + (gpa - slot.gpa);
 	return err;
