@@ -77,7 +77,7 @@ static inline unsigned life_fds(void)
 static inline unsigned life_kvm_fds(void)
 {
 	return life_fds_named("/dev/kvm") + life_fds_named("anon_inode:kvm") + life_fds_named("/memfd:sthread") +
-	       life_fds_named("anon_inode:seccomp");
+	       life_fds_named("anon_inode:seccomp") + life_fds_named("anon_inode:[pidfd]") + life_fds_named("pidfd:");
 }
 
 /* Mappings; *largest, when wanted: bytes of the largest one. */

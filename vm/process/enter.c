@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <linux/audit.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -38,8 +39,8 @@ static void set_initial_vectors(struct proc_vcpu *c)
 
 	if (c->initial_vectors)
 		return;
-	/* No component is present: each is put in its initial state, but for this one register.  Nor are the last run's bytes. */
-	memset(c->request->vectors, 0, proc_of(c->c.vm)->vectors_size);
+	/* No component is present: each is put in its initial state, but for this one register. */
+	memset(c->request->vectors, 0, sizeof(c->request->vectors)); /* and nobody reads what they were */
 	memcpy(c->request->vectors + 24, &mxcsr, sizeof(mxcsr));
 	c->initial_vectors = true;
 }
@@ -148,8 +149,7 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 	if (f->rip == (uint64_t)dune_reset_entry) {
 		/* A new beginning; and where it ends, no signal is needed to begin the next. */
 		set_initial_vectors(c);
-		/* The compartment can write its signal stack: nothing of the last run is to be left there. */
-		memset(c->signals, 0, STUB_SIGNALS_SIZE);
+		stub_clear_signals(c);
 		r->regs[offsetof(struct dune_frame, r8) / 8] = stub_base(c->c.vm) + stub_header()->end;
 		c->fs = c->gs = 0;
 	}
@@ -171,7 +171,45 @@ static bool in_order(const struct proc_vcpu *c, uint64_t rip)
 {
 	uint64_t off = rip - stub_base(c->c.vm);
 
+	/* At REPORT itself: the host has heard of it already only where the kernel takes that back, and it was the last. */
+	if (off >= stub_header()->report && off < stub_header()->report_ip)
+		return !c->killable && off == stub_header()->report_ip - 2 && c->unheard;
 	return off >= stub_header()->report_ip && off < stub_header()->resume_end;
+}
+
+/*
+ * The frame's state has not left REPORT yet: it stands there, or in a handler that interrupted that, at any depth.  What
+ * a running compartment makes up here only has it begin again.
+ */
+static bool begins_again(const struct proc_vcpu *c, const struct dune_frame *f)
+{
+	uint64_t rip = f->rip, rdx = f->rdx, rbp = f->rbp, rdi = f->rdi, base = stub_base(c->c.vm);
+
+	for (unsigned depth = 0; depth < STUB_SIGNALS_SIZE / 1024; depth++) {
+		uint64_t off = rip - base, at, r[WORDS];
+
+		if (in_order(c, rip))
+			return true;
+		if (off < stub_header()->handler || off >= stub_header()->report_ip)
+			return false;
+		if (off >= stub_header()->report && (int64_t)rdi <= 0) /* no handler's report */
+			return (int64_t)rdi == REPORT_EDITED || (int64_t)rdi == REPORT_FAILED;
+		at = (off == stub_header()->handler ? rdx : rbp) - (base + STUB_SIGNALS);
+		if (at % 8 || at >= STUB_SIGNALS_SIZE || STUB_SIGNALS_SIZE - at < FRAME_REGS + sizeof(r))
+			return false;
+		memcpy(r, c->signals + at + FRAME_REGS, sizeof(r));
+		rip = r[RIP];
+		rdx = r[RDX];
+		rbp = r[RBP];
+		rdi = r[RDI];
+	}
+	return true;
+}
+
+/* Not all that it was told has been allowed: who is beyond REPORT all the same is not believed. */
+static bool owes_edits(const struct proc_vcpu *c)
+{
+	return c->allowed < c->nedits && c->ordered_ranges.n;
 }
 
 static bool is_mapped(struct dune_space *s, uint64_t at)
@@ -211,13 +249,16 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_
 
 	if (!take_frame(c, context, &frame, &by_user))
 		goto forged;
-	if (in_order(c, frame.rip)) {
-		/* Between REPORT and the registers: it begins there again. */
-		if (!by_user && sig != STUB_KICK)
+	if (begins_again(c, &frame)) {
+		/* Rights and flags that the last run left trap once: the handler has its own.  Bad registers trap again. */
+		if (!by_user && sig != STUB_KICK && c->traps++)
 			return ENTERED_LOST;
 		*f = c->ordered;
 		return ENTERED_AGAIN;
 	}
+	if (owes_edits(c))
+		return ENTERED_LOST;
+	c->traps = 0;
 	realise_made(c);
 	c->tells_all = true;
 	if (by_user || sig == STUB_KICK) {
@@ -254,28 +295,22 @@ forged:
 	return ENTERED_DECIDED;
 }
 
-static bool same_call(const struct seccomp_data *a, const struct seccomp_data *b)
-{
-	return a->nr == b->nr && a->arch == b->arch && a->instruction_pointer == b->instruction_pointer &&
-	       !memcmp(a->args, b->args, sizeof(a->args));
-}
-
 static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)
 {
 	int64_t why = (int64_t)c->held.args[0];
 	uint64_t arg = c->held.args[1];
 
+	/* Before vcpu_may_enter() is asked again. */
+	if (why == STUB_KICK)
+		atomic_store(&c->interrupted, false);
 	c->state = STUB_AT_REPORT;
-	/* Where the kernel takes back what was received, REPORT is made again before its answer has arrived. */
-	if (!c->killable && c->unheard && same_call(&c->held, &c->last_report)) {
-		*f = c->ordered;
-		return ENTERED_AGAIN;
-	}
-	c->last_report = c->held;
 	c->fs = c->held.args[2];
 	c->gs = c->held.args[3];
 	switch (why) {
 	case REPORT_END:
+		if (owes_edits(c))
+			return ENTERED_LOST;
+		c->traps = 0;
 		realise_made(c);
 		*f = (struct dune_frame){
 			.rax = DUNE_SYS_RETURN, .rdi = arg, .rip = (uint64_t)dune_reset_entry, .vector = VECTOR_SYSCALL,
@@ -284,6 +319,8 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 		c->tells_all = true;
 		return ENTERED_DECIDED;
 	case REPORT_EDITED:
+		if (owes_edits(c))
+			return ENTERED_LOST;
 		realise_made(c);
 		*f = c->ordered;
 		return ENTERED_AGAIN;
@@ -321,11 +358,13 @@ static bool is_touch(const struct proc_vcpu *c)
 
 static int on_touch(struct proc_vcpu *c, struct dune_space *s)
 {
-	bool given;
+	bool given, owes = owes_edits(c);
 
-	realise_made(c);
+	/* A fault at an edit ends here too: what was told has not been made then. */
+	if (!owes)
+		realise_made(c);
 	/* With changes to come it is no time for one more. */
-	given = is_touch(c) && !c->stale.n &&
+	given = !owes && is_touch(c) && !c->stale.n &&
 		!space_is_reserved(s, dune_gva(c->held.args[0]), c->hint_len * DUNE_PAGE_SIZE) &&
 		realise_touch(c, s, c->held.args[0], !(c->held.args[3] & 0x4000));
 	c->request->hint_at = c->hint;
@@ -335,6 +374,12 @@ static int on_touch(struct proc_vcpu *c, struct dune_space *s)
 	else
 		stub_answer(c, -ENOMEM);
 	return GO_ON;
+}
+
+static bool same_call(const struct seccomp_data *a, const struct seccomp_data *b)
+{
+	return a->nr == b->nr && a->arch == b->arch && a->instruction_pointer == b->instruction_pointer &&
+	       !memcmp(a->args, b->args, sizeof(a->args));
 }
 
 static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, struct dune_frame *f);
@@ -373,15 +418,16 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 		if (off == stub_header()->report_ip && c->held.nr == REPORT_NR)
 			return on_report(c, s, f);
 		if (off == stub_header()->edit_ip && is_edit(c)) {
-			c->allowed++;
-			stub_allow(c);
+			if (stub_allow(c)) /* else it asks again */
+				c->allowed++;
 			return GO_ON;
 		}
 		if (off == stub_header()->fault_ip)
 			return on_touch(c, s);
 	}
-	if (c->allowed < c->nedits && c->ordered_ranges.n) /* it left REPORT without them: that cannot be */
+	if (owes_edits(c)) /* it left REPORT without them: that cannot be */
 		return ENTERED_LOST;
+	c->traps = 0;
 	realise_made(c);
 	if (!ours || off < STUB_SIZE || c->held.instruction_pointer >= DUNE_USER_END)
 		return on_odd_call(c, s, f);
@@ -397,32 +443,31 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 
 /* ---- waiting ---- */
 
-/* What a stub that was signalled says at once; nobody else deals with it meanwhile.  False: nothing. */
-static bool hear(struct proc_vcpu *c)
+void stub_seize(struct proc_vcpu *c, struct dune_space *s)
 {
-	bool interrupted;
-
-	do {
-		if (!stub_receive(c, KICK_MS, &interrupted))
-			return false;
-	} while (interrupted);
-	return true;
+	while (atomic_exchange(&c->busy, true)) {
+		pthread_mutex_unlock(&s->lock);
+		sched_yield();
+		pthread_mutex_lock(&s->lock);
+	}
 }
 
-/* The next notification of one that runs; s->lock is released meanwhile.  False: there will be none. */
-static bool await(struct proc_vcpu *c, struct dune_space *s)
+/* The next notification; s->lock is released meanwhile.  timeout_ms -1: none.  ENTERED_LOST: there will be none. */
+static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
 {
 	bool interrupted, alive;
-	int limit = -1;
+	int limit = timeout_ms;
 
 	for (;;) {
 		pthread_mutex_unlock(&s->lock);
 		alive = stub_receive(c, limit, &interrupted);
 		pthread_mutex_lock(&s->lock);
-		if (!alive || !interrupted)
-			return alive;
+		if (!alive)
+			return ENTERED_LOST;
+		if (!interrupted)
+			return 0;
 		/* Who kicked may have come just before the stub was let go. */
-		if (!vcpu_may_enter(&c->c)) {
+		if (timeout_ms < 0 && !vcpu_may_enter(&c->c)) {
 			stub_signal(c, STUB_KICK);
 			limit = KICK_MS;
 		}
@@ -445,7 +490,7 @@ static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, stru
 	c->kept_value = value;
 	stub_answer(c, value);
 	do {
-		if (!hear(c))
+		if (await(c, s, KICK_MS))
 			return -EIO;
 		/* It may ask again before the signal is there. */
 		if (c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip || c->held.nr != REPORT_NR)
@@ -473,7 +518,7 @@ static void find_interrupted(struct proc_vcpu *c, struct dune_frame *f)
 	}
 }
 
-int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
+static int registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	struct dune_frame all;
@@ -491,6 +536,16 @@ int proc_registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_fra
 	all.error = f->error;
 	*f = all;
 	return 0;
+}
+
+int proc_registers(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	int err;
+
+	stub_seize(proc_vcpu_of(c), s);
+	err = registers(c, s, f);
+	stub_release(proc_vcpu_of(c));
+	return err;
 }
 
 int enter_settle(struct proc_vcpu *c, struct dune_space *s)
@@ -512,7 +567,7 @@ int enter_settle(struct proc_vcpu *c, struct dune_space *s)
 		if (c->state != STUB_AT_REPORT || order(c, &f, true))
 			return -EIO;
 		do {
-			if (!hear(c))
+			if (await(c, s, KICK_MS))
 				return -EIO;
 			r = on_notification(c, s, &f);
 		} while (r == GO_ON);
@@ -524,6 +579,21 @@ int enter_settle(struct proc_vcpu *c, struct dune_space *s)
 
 /* ---- an entry ---- */
 
+/* Another in its place.  Who destroys a vCPU takes a space's lock within vm->making: so s->lock is released here. */
+static int replace(struct proc_vcpu *c, struct dune_space *s)
+{
+	int err;
+
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_lock(&s->vm->making);
+	stub_kill(c);
+	stub_unbind(c);
+	err = stub_spawn(c);
+	pthread_mutex_unlock(&s->vm->making);
+	pthread_mutex_lock(&s->lock);
+	return err;
+}
+
 /* The stub realises this space, or one that does takes its place. */
 static int bind(struct proc_vcpu *c, struct dune_space *s)
 {
@@ -531,13 +601,8 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 
 	if (c->space == proc_space_of(s))
 		return c->state == STUB_NONE ? -EIO : 0;
-	pthread_mutex_lock(&s->vm->making);
-	if (c->space || c->state == STUB_NONE) {
-		stub_kill(c);
-		stub_unbind(c);
-		err = stub_spawn(c);
-	}
-	pthread_mutex_unlock(&s->vm->making);
+	if (c->space || c->state == STUB_NONE)
+		err = replace(c, s);
 	if (!err)
 		realise_bind(c, s);
 	return err;
@@ -546,13 +611,8 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 /* Another in its place, with the same to do. */
 static int renew(struct proc_vcpu *c, struct dune_space *s)
 {
-	int err;
+	int err = replace(c, s);
 
-	pthread_mutex_lock(&s->vm->making);
-	stub_kill(c);
-	stub_unbind(c);
-	err = stub_spawn(c);
-	pthread_mutex_unlock(&s->vm->making);
 	if (!err)
 		realise_bind(c, s);
 	return err;
@@ -588,12 +648,16 @@ static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f
 	if (c->state != STUB_AT_REPORT)
 		return ENTERED_LOST;
 	err = order(c, f, false);
-	if (err == -EAGAIN && !(err = renew(c, s)))
+	if (err == -EAGAIN && !(err = renew(c, s))) {
+		/* A kick that went to the one before. */
+		if (!vcpu_may_enter(&c->c))
+			return ENTERED_KICKED;
 		err = order(c, f, false);
+	}
 	return !err ? GO_ON : err == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
 }
 
-enum entered proc_enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
+static enum entered enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	int r;
@@ -607,10 +671,20 @@ enum entered proc_enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dun
 	}
 	r = begin(c, s, f);
 	while (r == GO_ON) {
-		r = await(c, s) ? on_notification(c, s, f) : ENTERED_LOST;
+		r = await(c, s, -1) ? ENTERED_LOST : on_notification(c, s, f);
 	}
 	vcpu_withdraw(vcpu);
 	if (r == ENTERED_LOST)
 		stub_kill(c);
 	return (enum entered)r;
+}
+
+enum entered proc_enter(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f)
+{
+	enum entered r;
+
+	stub_seize(proc_vcpu_of(c), s);
+	r = enter(c, s, f);
+	stub_release(proc_vcpu_of(c));
+	return r;
 }

@@ -281,6 +281,7 @@ static int proc_open(struct dune_vm *vm, const struct dune_vm_config *cfg)
 
 	p->private_fd = p->image_fd = p->socket = p->zygote = -1;
 	pthread_mutex_init(&p->talk, NULL);
+	pthread_mutex_init(&p->copying, NULL);
 	look_at_host(p);
 	if (p->vectors_size > REQUEST_VECTORS_SIZE)
 		return -ENOTSUP;
@@ -312,6 +313,7 @@ static void proc_close(struct dune_vm *vm)
 	free(p->copies);
 	free(p->adopted);
 	pthread_mutex_destroy(&p->talk);
+	pthread_mutex_destroy(&p->copying);
 }
 
 static void proc_forked(struct dune_vm *vm)
@@ -406,8 +408,10 @@ static void proc_leave(struct dune_vcpu *c, struct dune_space *s)
 
 static void proc_interrupt(struct dune_vcpu *c)
 {
-	if (atomic_load(&c->thread))
-		stub_signal(proc_vcpu_of(c), STUB_KICK);
+	/* One is enough until it is reported: handlers that interrupt each other use up the signal stack. */
+	if (atomic_load(&c->thread) && !atomic_exchange(&proc_vcpu_of(c)->interrupted, true) &&
+	    !stub_signal(proc_vcpu_of(c), STUB_KICK))
+		atomic_store(&proc_vcpu_of(c)->interrupted, false);
 }
 
 const struct machine_ops process_machine = {

@@ -60,8 +60,9 @@ struct proc_vm {
 	size_t nadopted;
 	char *image_view; /* all of the image's file, to write; blocks of it move into the arena */
 	dune_gpa_t text;  /* image pages with the text of stubs and zygote */
+	pthread_mutex_t copying; /* over `copies`; vm->lock nests in it */
 	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet */
-	size_t ncopies; /* `talk` */
+	size_t ncopies;
 
 	pthread_mutex_t talk; /* over the socket */
 	int socket;	      /* -1: there is no zygote */
@@ -103,6 +104,11 @@ struct proc_vcpu {
 	struct request *request; /* host address */
 	char *signals;
 
+	/*
+	 * One thread waits for its notifications at a time, who runs it or who settles it: the space's lock is released
+	 * meanwhile.
+	 */
+	atomic_bool busy;
 	enum stub_state state;
 	bool killable;		/* no signal but SIGKILL takes back a notification that the host has received */
 	bool settled;		/* it has given up what it shared with the zygote */
@@ -114,7 +120,8 @@ struct proc_vcpu {
 	bool tells_all;		 /* that has every register */
 	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
 	struct dune_frame resting; /* all registers */
-	struct seccomp_data last_report;
+	atomic_bool interrupted; /* a kick is on its way that it has not reported yet */
+	unsigned traps;		 /* on the way from REPORT to ring 3, in a row */
 	bool unheard;		 /* no other notification came since REPORT was answered */
 
 	/*
@@ -195,6 +202,8 @@ int stub_spawn(struct proc_vcpu *c);
 void stub_kill(struct proc_vcpu *c);
 /* There is a page for the next touch.  -ENOMEM. */
 int stub_hint(struct proc_vcpu *c);
+/* Its signal stack is as new; it is held at REPORT, and no frame there is of use any more. */
+void stub_clear_signals(struct proc_vcpu *c);
 /* It realises no space any more. */
 void stub_unbind(struct proc_vcpu *c);
 /* False: it is dead. */
@@ -234,6 +243,13 @@ bool proc_is_synced(const struct dune_space *s);
 int proc_sync(struct dune_space *s);
 
 /* ---- enter.c ---- */
+
+/* Nobody else waits for its notifications until stub_release().  s->lock held. */
+void stub_seize(struct proc_vcpu *c, struct dune_space *s);
+static inline void stub_release(struct proc_vcpu *c)
+{
+	atomic_store(&c->busy, false);
+}
 
 enum entered proc_enter(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
 int proc_registers(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);

@@ -7,12 +7,12 @@
  * mmap(), mprotect() and munmap() calls that make the stub's memory what the tables say now.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vm/process/process.h"
@@ -23,7 +23,8 @@
 #endif
 #define POPULATE_PAGES 64 /* what is mapped in runs of at most so many is mapped at once, without a fault for each */
 #define ROW_MOST       16
-#define WAITS_PER_INTERRUPT 1024 /* one is enough, unless it came between two entries */
+#define SYNC_FIRST_NS  20000
+#define SYNC_MOST_NS   5000000
 
 /* ---- what changed ---- */
 
@@ -187,9 +188,9 @@ static int window_piece(struct dune_vm *vm, uint64_t at, uint64_t gpa, struct zy
 		m->flags = 0;
 		return 0;
 	}
-	pthread_mutex_lock(&p->talk);
+	pthread_mutex_lock(&p->copying);
 	err = copy_window(vm, i, &slot, &copy);
-	pthread_mutex_unlock(&p->talk);
+	pthread_mutex_unlock(&p->copying);
 	m->file = STUB_FD_IMAGE;
 	m->offset = copy.v + (gpa - slot.gpa);
 	return err;
@@ -436,21 +437,26 @@ static struct proc_vcpu *unclean(struct dune_space *s)
 
 int proc_sync(struct dune_space *s)
 {
+	struct timespec pause = { 0, SYNC_FIRST_NS };
 	struct proc_vcpu *c;
-	unsigned waits = 0;
 
 	while ((c = unclean(s))) {
-		if (c->state != STUB_INSIDE) {
+		if (!atomic_exchange(&c->busy, true)) {
 			if (enter_settle(c, s))
 				stub_kill(c);
+			stub_release(c);
 			continue;
 		}
-		/* Whoever runs it makes the edits when it comes out, and needs the lock for that. */
-		if (waits++ % WAITS_PER_INTERRUPT == 0)
-			s->vm->ops->interrupt(&c->c);
+		/*
+		 * Whoever runs it makes the edits when it comes out, and needs the lock for that.  A stub that is interrupted at
+		 * its edits begins them again: so with more and more time between.
+		 */
+		s->vm->ops->interrupt(&c->c);
 		pthread_mutex_unlock(&s->lock);
-		sched_yield();
+		nanosleep(&pause, NULL);
 		pthread_mutex_lock(&s->lock);
+		if (pause.tv_nsec < SYNC_MOST_NS)
+			pause.tv_nsec *= 2;
 	}
 	space_unpark(s);
 	return atomic_load(&s->vm->broken) ? -EIO : 0;

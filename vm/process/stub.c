@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -162,9 +163,21 @@ static int take_memory(struct proc_vcpu *c)
 		return err;
 	c->request = arena_host(&vm->arena, c->request_page);
 	c->signals = arena_host(&vm->arena, c->signal_pages);
-	memset(c->request, 0, offsetof(struct request, vectors) + p->vectors_size);
-	memset(c->signals, 0, STUB_SIGNALS_SIZE);
+	memset(c->request, 0, sizeof(*c->request));
+	stub_clear_signals(c);
 	return 0;
+}
+
+void stub_clear_signals(struct proc_vcpu *c)
+{
+	struct proc_vm *p = proc_of(c->c.vm);
+	off_t at = (off_t)c->signal_pages.v, used = lseek(p->private_fd, at, SEEK_DATA);
+
+	/* Mostly no signal has come, and nothing is there. */
+	if (used >= at + STUB_SIGNALS_SIZE || (used < 0 && errno == ENXIO))
+		return;
+	if (madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE))
+		memset(c->signals, 0, STUB_SIGNALS_SIZE);
 }
 
 static int64_t spawn(struct proc_vcpu *c, int fds[2])
@@ -250,7 +263,9 @@ int stub_spawn(struct proc_vcpu *c)
 	c->killable = c->held.args[1] >> 32;
 	c->settled = c->initial_vectors = c->kept = false;
 	c->fs = c->gs = 0;
-	c->nedits = c->allowed = 0;
+	c->nedits = c->allowed = c->traps = 0;
+	c->rests = false;
+	atomic_store(&c->interrupted, false);
 	c->stale.n = c->wanted.n = c->ordered_ranges.n = c->torn.n = 0;
 	return 0;
 }
@@ -354,6 +369,13 @@ void proc_vcpu_fini(struct dune_vcpu *vcpu)
 		close(c->listener);
 		close(c->pidfd);
 		return;
+	}
+	if (c->space) { /* a sync() may be about it */
+		struct dune_space *s = &c->space->s;
+
+		pthread_mutex_lock(&s->lock);
+		stub_seize(c, s);
+		pthread_mutex_unlock(&s->lock);
 	}
 	stub_kill(c);
 	stub_unbind(c);

@@ -40,17 +40,8 @@
 
 	/* rdi signal, rsi siginfo, rdx context */
 stub_handler:
-	cmpl $0, SIGINFO_CODE(%rsi)
-	jg 4f
-	/* Sent, as the host's is: who is on the way to REPORT already goes on with that. */
-	movq CONTEXT_RIP(%rdx), %rax
-	leaq report_context(%rip), %rcx
-	subq %rcx, %rax
-	cmpq $stub_report_ip - report_context, %rax
-	jae report_context
-	movq %rdx, %rbp
-	jmp leave_context
-4:	cmpl $SEGV, %edi
+	movq %rdx, %rbp		/* the host looks for it there, if this is interrupted */
+	cmpl $SEGV, %edi
 	jne report_context
 	cmpl $TRAP_PF, CONTEXT_TRAPNO(%rdx)
 	jne report_context
@@ -62,7 +53,6 @@ stub_handler:
 	movq request+REQUEST_HINT_LEN(%rip), %rsi
 	testq %rsi, %rsi
 	jz report_context
-	movq %rdx, %rbp
 	movq CONTEXT_CR2(%rdx), %rdi
 	andq $-4096, %rdi
 	/* MAP_SHARED | MAP_FIXED | MAP_POPULATE; MAP_NORESERVE, which means nothing here, says that it was a read */
@@ -92,6 +82,8 @@ stub_report_ip:
 	testq %rax, %rax
 	jnz die
 	leaq request(%rip), %r12
+	/* Not below the frame that was reported: signals from here on would use up the stack, one below the other. */
+	movq REQUEST_RSP(%r12), %rsp
 	movq REQUEST_COUNT(%r12), %r13
 	leaq REQUEST_EDITS(%r12), %r14
 1:	testq %r13, %r13

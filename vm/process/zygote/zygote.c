@@ -35,6 +35,7 @@ __asm__(".section .header, \"a\", @progbits\n"
 
 static int stubs[ZYGOTE_STUBS]; /* pidfds, 0: none */
 static struct zygote_request request;
+static long self; /* its pid: a stub that has another parent already is an orphan */
 
 struct answer_message {
 	struct zygote_answer answer;
@@ -80,7 +81,7 @@ static void become_stub(const struct zygote_boot *b, int *listener)
 	uint64_t end = b->base + STUB_SIGNALS + STUB_SIGNALS_SIZE;
 	void (*start)(int *, uint64_t) = (void (*)(int *, uint64_t))stub_start;
 
-	if (zcall(__NR_prctl, DIES_WITH_PARENT, SIGKILL_, 0, 0, 0, 0) ||
+	if (zcall(__NR_prctl, DIES_WITH_PARENT, SIGKILL_, 0, 0, 0, 0) || zcall(__NR_getppid, 0, 0, 0, 0, 0, 0) != self ||
 	    zcall(__NR_mmap, (long)(b->base + STUB_REQUEST), STUB_REQUEST_SIZE, 1, 0x8011, STUB_FD_IMAGE,
 		  (long)request.request_at) < 0 ||
 	    zcall(__NR_mmap, (long)(b->base + STUB_SIGNALS), STUB_SIGNALS_SIZE, 3, 0x11, STUB_FD_PRIVATE,
@@ -184,6 +185,7 @@ void zygote_main(const struct zygote_boot *b)
 
 	if (zygote_strip(b) || (long)listener < 0)
 		zcall(__NR_exit_group, 1, 0, 0, 0, 0, 0);
+	self = zcall(__NR_getpid, 0, 0, 0, 0, 0, 0);
 	answer(b->socket, 0, NULL);
 	for (;;) {
 		struct pollfd p[2] = { { .fd = b->socket, .events = POLLIN }, { .fd = b->master, .events = POLLIN } };
