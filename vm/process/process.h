@@ -136,6 +136,7 @@ struct proc_vcpu {
 	struct stub_edit edit[REQUEST_EDITS_MAX]; /* the host's copy of what it was told to make */
 	unsigned nedits, allowed;
 
+	uint64_t inherits; /* serial of the template that it was cloned with; 0: none */
 	struct proc_space *space; /* that it realises; NULL: none yet */
 	struct proc_vcpu *next;   /* of that space's */
 	struct ranges stale;	  /* a mapping that was there may be there still */

@@ -93,8 +93,8 @@ void realise_bind(struct proc_vcpu *c, struct dune_space *s)
 	struct proc_vcpu *others = ps->stubs;
 
 	c->space = ps;
-	if (!source || proc_of(s->vm)->template != source) {
-		/* What it inherited is another's. */
+	if (!source || c->inherits != source->serial || proc_of(s->vm)->template != source) {
+		/* What it inherited is another's, or windows alone. */
 		c->next = others;
 		ps->stubs = c;
 		ranges_add(&c->stale, 0, DUNE_USER_END);

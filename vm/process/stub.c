@@ -260,6 +260,7 @@ int stub_spawn(struct proc_vcpu *c)
 		stub_kill(c);
 		return err;
 	}
+	c->inherits = proc_of(vm)->template ? proc_of(vm)->template->serial : 0;
 	c->killable = c->held.args[1] >> 32;
 	c->settled = c->initial_vectors = c->kept = false;
 	c->fs = c->gs = 0;
