@@ -135,6 +135,10 @@ static int lane_new(struct lane **out)
 	if (!l)
 		return -ENOMEM;
 	pthread_mutex_init(&l->stop.lock, NULL);
+	/* The first clone fixes the template, which what runs the lane may inherit. */
+	err = dune_vm_clone(ckpt_space(process.ckpt), &l->space);
+	if (err)
+		goto fail;
 	pthread_rwlock_rdlock(&process.making);
 	err = dune_vcpu_create(process.vm, &l->vcpu);
 	pthread_rwlock_unlock(&process.making);
@@ -143,7 +147,7 @@ static int lane_new(struct lane **out)
 		err = err == -EMFILE || err == -ENFILE ? -EAGAIN : err;
 		goto fail;
 	}
-	if ((err = dune_vm_clone(ckpt_space(process.ckpt), &l->space)) || (err = lane_map_initial_pages(l)))
+	if ((err = lane_map_initial_pages(l)))
 		goto fail;
 	l->tags.space = l->space;
 	l->ctx.mem.vm = process.vm;

@@ -601,7 +601,9 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 
 	if (c->space == proc_space_of(s))
 		return c->state == STUB_NONE ? -EIO : 0;
-	if (c->space || c->state == STUB_NONE)
+	/* Also one that was cloned before the template that it could have inherited. */
+	if (c->space || c->state == STUB_NONE ||
+	    (s->source && proc_of(s->vm)->template == s->source && c->inherits != s->source->serial))
 		err = replace(c, s);
 	if (!err)
 		realise_bind(c, s);
