@@ -18,6 +18,8 @@ struct deadline {
 	/* Of a run with a limit of time, which is on the list: */
 	struct span wall, cpu;
 	uint64_t cpu_seen;
+	/* CPU time in ring 3 that is no thread's: of gates that it called, up to their ends; its own before its last call. */
+	uint64_t beneath, entered; /* stop.lock of the caller */
 	struct lane *next, **link;
 };
 
@@ -29,6 +31,8 @@ void watch_remove(struct lane *l);
 void watch_cpu_limit(struct lane *l, uint64_t cpu);
 /* CPU time of the calling thread. */
 uint64_t watch_thread_cpu(void);
+/* CPU time that ring 3 of the lane took, and of gates that it calls, beside that of the thread; ever. */
+uint64_t watch_ring3_cpu(struct lane *l);
 /* How much the run that is on the list has used. */
 uint64_t watch_wall(const struct lane *l);
 uint64_t watch_cpu(const struct lane *l);

@@ -53,10 +53,12 @@ static void stop(struct lane *l, enum stop_reason reason)
 
 bool lane_link_callee(struct lane *caller, struct lane *callee)
 {
+	uint64_t used = watch_ring3_cpu(callee);
 	bool going;
 
 	pthread_mutex_lock(&caller->stop.lock);
 	going = !atomic_load(&caller->stop.requested);
+	callee->deadline.entered = used;
 	if (going)
 		caller->stop.waiting_for = callee;
 	pthread_mutex_unlock(&caller->stop.lock);
@@ -66,8 +68,10 @@ bool lane_link_callee(struct lane *caller, struct lane *callee)
 void lane_unlink_callee(struct lane *caller)
 {
 	struct lane *callee = caller->stop.waiting_for;
+	uint64_t used = watch_ring3_cpu(callee);
 
 	pthread_mutex_lock(&caller->stop.lock);
+	caller->deadline.beneath += used - callee->deadline.entered;
 	caller->stop.waiting_for = NULL;
 	pthread_mutex_unlock(&caller->stop.lock);
 	/* It is not running: what was meant for it came too late. */

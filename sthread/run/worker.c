@@ -29,11 +29,11 @@
 static void run_job(struct worker *w, struct sthread *st)
 {
 	struct lane *l = w->lane;
-	uint64_t begun = st->creator ? watch_thread_cpu() : 0;
+	uint64_t begun = st->creator ? watch_thread_cpu() + watch_ring3_cpu(l) : 0;
 	int err = lane_run(l, st->policy, st->fn, st->arg, st, &st->result);
 
 	if (st->creator)
-		st->spent[STHREAD_LIMIT_CPU_NS] += watch_thread_cpu() - begun;
+		st->spent[STHREAD_LIMIT_CPU_NS] += watch_thread_cpu() + watch_ring3_cpu(l) - begun;
 	if (err) {
 		st->result.end = STHREAD_NOT_STARTED;
 		st->result.value = (void *)(intptr_t)err;
