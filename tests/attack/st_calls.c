@@ -17,6 +17,11 @@ static long raw(long nr)
 	return syscall(nr, 1L, memory, 64L, memory, 1L, 0L);
 }
 
+/* The kernel shows them no filter, and refuses them itself where there is no probe. */
+#define NR_URETPROBE 335
+#define NR_UPROBE    336
+static bool stubs; /* before the checkpoint */
+
 /* Every number that the table does not have gives ENOSYS, and nothing happens.  arg: table of those it has. */
 ST_FN(tries_all_numbers)
 {
@@ -25,6 +30,10 @@ ST_FN(tries_all_numbers)
 	for (long nr = 0; nr < 1024; nr++) {
 		if (nr < 512 && known[nr])
 			continue;
+		if (stubs && (nr == NR_URETPROBE || nr == NR_UPROBE)) {
+			CHECK_MSG(raw(nr) == -1, "number %ld", nr);
+			continue;
+		}
 		CHECK_MSG(raw(nr) == -1 && errno == ENOSYS, "number %ld: errno %d", nr, errno);
 	}
 	/* Numbers beyond, also of the library's own. */
@@ -41,7 +50,8 @@ ST_FN(tries_all_numbers)
 				    (1L << 63) | SYS_write };
 
 	for (unsigned i = 0; i < sizeof(far) / sizeof(far[0]); i++)
-		CHECK_MSG(raw(far[i]) == -1 && errno == ENOSYS, "number %#lx: errno %d", far[i],
+		/* The kernel takes 32 bits of a number; so in a stub it is another one. */
+		CHECK_MSG((stubs && far[i] != (int)far[i]) || (raw(far[i]) == -1 && errno == ENOSYS), "number %#lx: errno %d", far[i],
 			  errno);
 	return NULL;
 }
@@ -250,6 +260,7 @@ int main(void)
 	CHECK(pipe2(fds, O_NONBLOCK) == 0);
 	/* Marked before the checkpoint: the table is needed inside. */
 	mark_known(known);
+	stubs = test_placement() == TEST_PLACEMENT_PROCESS;
 	st_init();
 	ST_PASSES(NULL, tries_all_numbers, known);
 	ST_PASSES(st_policy_all_calls(), tries_all_numbers, known);

@@ -135,8 +135,11 @@ static void library_memory(void)
 			continue;
 		if (strstr(line, "kvm-vcpu") && !vcpus++)
 			denied("kvm_run", (void *)start, STHREAD_FAULT_MEMORY, NULL);
+		/* The second view of the image's file, which can be written. */
+		if (strstr(line, "rw-s") && strstr(line, "sthread-image") && !vcpus++)
+			denied("the image, to be written", (void *)start, STHREAD_FAULT_MEMORY, NULL);
 		/* The reserved range: its accessible part is the arena, then comes the part without access. */
-		if (end - start >= 1UL << 30 && strstr(line, " rw-p ") && !arenas++) {
+		if (end - start >= 1UL << 30 && (strstr(line, " rw-p ") || strstr(line, "sthread-private")) && !arenas++) {
 			big_start = start;
 			big_end = end;
 		}

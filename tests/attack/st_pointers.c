@@ -259,7 +259,7 @@ int main(void)
 	f = fopen("/proc/self/maps", "r");
 	while (fgets(line, sizeof(line), f))
 		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && end - start >= 1UL << 30 &&
-		    strstr(line, " rw-p "))
+		    (strstr(line, " rw-p ") || strstr(line, "sthread-private")))
 			targets.arena = (char *)start + 4096;
 	fclose(f);
 	CHECK(targets.arena);

@@ -78,7 +78,7 @@ static void check(void)
 	unsigned left;
 
 	memset(owner, 0, sizeof(owner));
-	left = claim_list(a->free_pages, "a free page") + claim_list(a->free_tables, "a free table") +
+	left = claim_list(a->zones[PAGE_PRIVATE].free_pages, "a free page") + claim_list(a->free_tables, "a free table") +
 	       claim_list(a->free_roots, "a free root");
 	CHECK_EQ(a->used + left, a->top / DUNE_PAGE_SIZE - 1);
 	claim(secret.v, "the secret");
