@@ -597,6 +597,18 @@ static void master_killed(bool as_nobody)
 	CHECK(!lives(pid) && !lives(zygote));
 }
 
+/*
+ * QEMU without acceleration reads the frame of an iret, which some bytes of the text are in the midst of others, with
+ * ring 0's rights: its own kernel would die of it.
+ */
+static bool is_emulated(void)
+{
+	unsigned eax, name[3];
+
+	__cpuid(0x40000000, eax, name[0], name[1], name[2]);
+	return !memcmp(name, "TCGTCGTCGTCG", sizeof(name));
+}
+
 int main(void)
 {
 	pthread_t watcher;
@@ -616,7 +628,10 @@ int main(void)
 	numbers();
 	NOTE("jumps");
 	jumps_to_calls();
-	jumps_to_bytes();
+	if (is_emulated())
+		NOTE("not to every byte: this processor is emulated");
+	else
+		jumps_to_bytes();
 	NOTE("reports");
 	reports();
 	frames();

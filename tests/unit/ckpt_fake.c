@@ -242,7 +242,8 @@ int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len
 	CHECK(page.v != PAGE || (len == PAGE && !(prot & DUNE_OWNED)));
 	if (page.v < vm->size)
 		for (uint64_t o = 0; o < len; o += PAGE)
-			CHECK(page.v == PAGE || vm->refs[(page.v + o) / PAGE] == 1);
+			CHECK(page.v == PAGE || (vm->zero_block.v && page.v - vm->zero_block.v < HUGE) ||
+			      vm->refs[(page.v + o) / PAGE] == 1);
 	if (refuse(vm))
 		return -ENOMEM;
 	if (i < s->count && s->extents[i].at < at.v + len)

@@ -23,6 +23,7 @@
 
 #define KICK_MS	   2000 /* nothing can mask the signal: who does not report is stopped from outside */
 #define GO_ON	   (-1)
+#define LATE_MOST  8
 #define FRAME_INFO 304 /* of the signal frame: siginfo_t, behind the ucontext that the kernel makes */
 #define FRAME_REGS 40
 #define FRAME_FPU  224
@@ -466,9 +467,10 @@ static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
 			return ENTERED_LOST;
 		if (!interrupted)
 			return 0;
-		/* Who kicked may have come just before the stub was let go. */
+		/* Who kicked may have come just before the stub was let go.  One signal at a time: each takes room on its stack. */
 		if (timeout_ms < 0 && !vcpu_may_enter(&c->c)) {
-			stub_signal(c, STUB_KICK);
+			if (!atomic_exchange(&c->interrupted, true))
+				stub_signal(c, STUB_KICK);
 			limit = KICK_MS;
 		}
 	}
@@ -659,19 +661,33 @@ static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f
 	return !err ? GO_ON : err == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
 }
 
+static bool in_stub(const struct proc_vcpu *c, const struct dune_frame *f)
+{
+	return f->rip - stub_base(c->c.vm) < STUB_TEXT_SIZE;
+}
+
 static enum entered enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
+	bool late;
 	int r;
 
 	if (bind(c, s))
 		return ENTERED_LOST;
 	vcpu_publish(vcpu);
-	if (!vcpu_may_enter(vcpu)) {
+	/*
+	 * Kicked in the handler of a touch, it first leaves that, so that the frame is the compartment's: some
+	 * instructions, and then it is kicked again.
+	 */
+	late = !vcpu_may_enter(vcpu);
+	if (late && (!in_stub(c, f) || c->state != STUB_AT_REPORT || c->late++ == LATE_MOST)) {
+		c->late = 0;
 		vcpu_withdraw(vcpu);
 		return ENTERED_KICKED;
 	}
 	r = begin(c, s, f);
+	if (late && r == GO_ON && !stub_speaks(c, 1) && !atomic_exchange(&c->interrupted, true))
+		stub_signal(c, STUB_KICK);
 	while (r == GO_ON) {
 		r = await(c, s, -1) ? ENTERED_LOST : on_notification(c, s, f);
 	}

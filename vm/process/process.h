@@ -121,6 +121,7 @@ struct proc_vcpu {
 	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
 	struct dune_frame resting; /* all registers */
 	atomic_bool interrupted; /* a kick is on its way that it has not reported yet */
+	unsigned late;		 /* entries since a kick that found it in the library's text */
 	unsigned traps;		 /* on the way from REPORT to ring 3, in a row */
 	bool unheard;		 /* no other notification came since REPORT was answered */
 
@@ -207,6 +208,8 @@ int stub_hint(struct proc_vcpu *c);
 void stub_clear_signals(struct proc_vcpu *c);
 /* It realises no space any more. */
 void stub_unbind(struct proc_vcpu *c);
+/* Is there a notification, within so many milliseconds? */
+bool stub_speaks(struct proc_vcpu *c, int ms);
 /* False: it is dead. */
 bool stub_signal(struct proc_vcpu *c, int sig);
 /* The next notification, in c->id and c->held.  interrupted: a signal of this thread ended the wait.  False: it is dead. */

@@ -83,6 +83,11 @@ static int wait_for(struct proc_vcpu *c, int timeout_ms)
 	return n ? -ESRCH : -ETIMEDOUT;
 }
 
+bool stub_speaks(struct proc_vcpu *c, int ms)
+{
+	return wait_for(c, ms) == 1;
+}
+
 bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted)
 {
 	struct seccomp_notif n;

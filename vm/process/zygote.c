@@ -141,8 +141,13 @@ static int64_t await_answer(struct proc_vm *p, int fds[2])
 	if (fds && a.result >= 0) {
 		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
 
-		if (!c || c->cmsg_len != CMSG_LEN(2 * sizeof(int)))
+		if (!c || c->cmsg_len != CMSG_LEN(2 * sizeof(int))) {
+			if (c && c->cmsg_len == CMSG_LEN(sizeof(int))) { /* one of the two had room */
+				memcpy(fds, CMSG_DATA(c), sizeof(int));
+				close(fds[0]);
+			}
 			return h.msg_flags & MSG_CTRUNC ? -EMFILE : -EIO;
+		}
 		memcpy(fds, CMSG_DATA(c), 2 * sizeof(int));
 		fds[0] = above_standard(fds[0]);
 		fds[1] = above_standard(fds[1]);
