@@ -166,7 +166,10 @@ static inline void life_same(const char *file, int line, const struct life *was,
 
 static inline struct sthread_config life_config(void)
 {
-	struct sthread_config cfg = { .size = sizeof(cfg) };
+	struct sthread_config cfg = {
+		.size = sizeof(cfg),
+		.machine = test_placement() == TEST_PLACEMENT_PROCESS ? STHREAD_MACHINE_PROCESS : STHREAD_MACHINE_KVM,
+	};
 
 	if (test_placement() == TEST_PLACEMENT_HOST)
 		cfg.placement = STHREAD_PLACE_HOST;
