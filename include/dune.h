@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dune.h - the layer below libsthread: one KVM virtual machine inside the process, its guest-physical
+ * dune.h - the layer below libsthread: one virtual machine, of KVM or of stub processes, its guest-physical
  * memory, guest address spaces, and vCPUs that run guest user mode (ring 3).  World: host.
  *
  * A guest here has no kernel of its own beyond a small monitor that belongs to the library.  Code runs in
@@ -65,7 +65,10 @@ struct dune_vm_info {
 	unsigned phys_bits;             /* guest-physical address width */
 };
 
-/* Errors: -ENOENT, -EACCES (no /dev/kvm, no right to it), -ENOTSUP (a needed capability is missing), -ENOMEM, -EINVAL. */
+/*
+ * Errors: -ENOENT, -EACCES (of KVM: no /dev/kvm, no right to it), -ENOTSUP (what is needed is missing), -ENOMEM, -EINVAL;
+ * of stub processes also -EFBIG (RLIMIT_FSIZE), -EAGAIN, -EMFILE, -EIO.
+ */
 DUNE_MUST DUNE_API int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg);
 /*
  * No vCPU is running, and from now on none does (DUNE_EXIT_LOST).  What is freed afterwards is not made fit for use
@@ -297,9 +300,9 @@ DUNE_API void dune_reset_entry(void);
 #define DUNE_SYS_RETURN 0x40000000L
 
 struct dune_vm_stats {
-	uint64_t world_switches;        /* KVM_RUN calls */
+	uint64_t world_switches;        /* KVM_RUN calls; notifications of stubs */
 	uint64_t cow_faults, demand_faults, spurious_faults;
-	uint64_t edits;                 /* live entries changed by ring 0 */
+	uint64_t edits;                 /* live entries changed by ring 0: of KVM */
 	uint64_t pages_used, pages_total, table_pages;
 	uint64_t vcpus, vcpus_lost, slots, spaces;
 };

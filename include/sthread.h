@@ -58,9 +58,10 @@ struct sthread_config {
 /*
  * Takes the checkpoint: the memory of the program as it is now is what every compartment starts from.  Call it
  * before secrets are loaded and before the first thread is created.  cfg NULL: defaults.
- * -EBUSY: the process has several threads.  -EALREADY: done before.  -ENOENT, -EACCES: /dev/kvm is not there,
- * or may not be opened.  -EAGAIN: the memory of the process would not stop changing.  -ENOTSUP: this KVM or
- * processor lacks what is needed.  -ENOMEM.  -EINVAL: cfg.
+ * -EBUSY: the process has several threads.  -EALREADY: done before.  -EAGAIN: the memory of the process would not
+ * stop changing, or no process can be made.  -ENOTSUP: the kernel, KVM or processor lacks what is needed, or a filter
+ * around the process denies it.  -ENOMEM.  -EINVAL: cfg.  -ENOENT, -EACCES: KVM was asked for by name, and /dev/kvm is
+ * not there, or may not be opened.  -EFBIG: RLIMIT_FSIZE.  -EIO: the process that stubs are cloned from has died.
  * -EMFILE, -ENFILE: too few descriptors.
  */
 STHREAD_MUST STHREAD_API int sthread_init(const struct sthread_config *cfg);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -26,7 +25,6 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
-#define HWCAP2_KNOWS_FSGSBASE 2UL
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 int above_standard(int fd)
@@ -137,12 +135,12 @@ static int proc_share(struct dune_vm *vm, void *addr, size_t len)
 	err = memory_file("sthread-shared", len, &r.fd);
 	if (err)
 		return err;
-	if (mmap(addr, len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r.fd, 0) != addr) {
+	if (fcntl(r.fd, F_ADD_SEALS, SEALS) ||
+	    mmap(addr, len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r.fd, 0) != addr) {
 		err = -errno;
 		close(r.fd);
 		return err;
 	}
-	fcntl(r.fd, F_ADD_SEALS, SEALS);
 	p->shared[p->nshared++] = r;
 	return private_memory(addr, len);
 }
@@ -237,7 +235,6 @@ static void look_at_host(struct proc_vm *p)
 	p->vm.info.xcr0 = (uint64_t)high << 32 | low;
 	__cpuid_count(0xd, 0, eax, ebx, ecx, edx);
 	p->vectors_size = ebx;
-	p->fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_KNOWS_FSGSBASE;
 	uname(&kernel);
 	if (sscanf(kernel.release, "%u.%u", &major, &minor) == 2)
 		p->must_poll = major < 6 || (major == 6 && minor < 11);

@@ -72,7 +72,6 @@ struct proc_vm {
 	struct dune_space *template; /* what its memory realises; or NULL */
 
 	bool must_poll; /* a death does not end the wait for a notification: before Linux 6.11 */
-	bool fsgsbase;	/* the kernel knows of WRFSBASE */
 	size_t vectors_size;
 	struct dune_gpa_list {
 		dune_gpa_t *at;
