@@ -109,12 +109,17 @@ DUNE_MUST DUNE_API int dune_zero_block(struct dune_vm *vm, dune_gpa_t *out);
 DUNE_MUST DUNE_API int dune_vm_share(struct dune_vm *vm, void *addr, size_t len);
 /*
  * The same for private writable memory of the program, as it is, whole pages: it stays where it is, with the bytes that
- * it has.  No other thread may be writing it meanwhile.  A child of fork() shares it with its parent until it calls
- * dune_vm_own().  -ENOMEM.
+ * it has.  No other thread may be writing it meanwhile.  A program that has adopted memory calls
+ * dune_vm_fork_begin() and dune_vm_fork_end() around fork(), or parent and child share that memory.  -ENOMEM.
  */
 DUNE_MUST DUNE_API int dune_vm_adopt(struct dune_vm *vm, void *addr, size_t len);
-/* In a child of fork(), before anything is written there: what was adopted is a copy of its own. */
-DUNE_API void dune_vm_own(struct dune_vm *vm);
+/*
+ * Around fork(), in the thread that forks, while nobody calls dune_vm_adopt(): right before it, and right after it in the
+ * parent and in the child.  What was adopted is the child's own then, as it was at dune_vm_fork_begin(); what other
+ * threads write between that and the fork, the child does not see.
+ */
+DUNE_API void dune_vm_fork_begin(struct dune_vm *vm);
+DUNE_API void dune_vm_fork_end(struct dune_vm *vm, bool child);
 /* A part of such a range is zero again, without access, and its memory given back. */
 DUNE_MUST DUNE_API int dune_vm_clear(struct dune_vm *vm, void *addr, size_t len);
 /*

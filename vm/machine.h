@@ -24,6 +24,8 @@ enum entered {
 	ENTERED_LOST,	 /* the vCPU is of no more use */
 };
 
+enum fork_moment { FORK_BEFORE, FORK_PARENT, FORK_CHILD };
+
 struct machine_ops {
 	enum dune_machine machine;
 	size_t vm_size, space_size, vcpu_size;
@@ -43,7 +45,7 @@ struct machine_ops {
 	/* See dune_vm_share() and those that follow it there. */
 	int (*share)(struct dune_vm *vm, void *addr, size_t len);
 	int (*adopt)(struct dune_vm *vm, void *addr, size_t len);
-	void (*own)(struct dune_vm *vm); /* may be NULL */
+	void (*fork)(struct dune_vm *vm, enum fork_moment moment); /* may be NULL */
 	int (*clear)(struct dune_vm *vm, void *addr, size_t len);
 	int (*prepare)(struct dune_vm *vm);
 	/* Bytes at the beginning of the arena's range where nothing can be mapped in a space. */

@@ -93,10 +93,20 @@ int dune_vm_adopt(struct dune_vm *vm, void *addr, size_t len)
 	return vm->ops->adopt(vm, addr, len);
 }
 
-void dune_vm_own(struct dune_vm *vm)
+static void tell_of_fork(struct dune_vm *vm, enum fork_moment moment)
 {
-	if (vm->ops->own)
-		vm->ops->own(vm);
+	if (vm->ops->fork)
+		vm->ops->fork(vm, moment);
+}
+
+void dune_vm_fork_begin(struct dune_vm *vm)
+{
+	tell_of_fork(vm, FORK_BEFORE);
+}
+
+void dune_vm_fork_end(struct dune_vm *vm, bool child)
+{
+	tell_of_fork(vm, child ? FORK_CHILD : FORK_PARENT);
 }
 
 int dune_vm_clear(struct dune_vm *vm, void *addr, size_t len)

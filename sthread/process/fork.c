@@ -85,11 +85,26 @@ static void after_fork_child(void)
 	atomic_store(&process.live, 0);
 }
 
-/* Before anything is written in the child, by handlers of ours or of the allocator. */
+/*
+ * Memory that lies in the VM: last before the fork, when every lock is taken, and first after it, before anything is
+ * written by handlers of ours or of the allocator.
+ */
+static void copy_memory(void)
+{
+	if (!is_inside() && process.vm)
+		dune_vm_fork_begin(process.vm);
+}
+
+static void drop_memory(void)
+{
+	if (!is_inside() && process.vm)
+		dune_vm_fork_end(process.vm, false);
+}
+
 static void own_memory(void)
 {
 	if (!is_inside() && process.vm)
-		dune_vm_own(process.vm);
+		dune_vm_fork_end(process.vm, true);
 }
 
 int forks_watch(void)
@@ -98,7 +113,7 @@ int forks_watch(void)
 
 	if (done)
 		return 0;
-	if (pthread_atfork(NULL, NULL, own_memory))
+	if (pthread_atfork(copy_memory, drop_memory, own_memory))
 		return -ENOMEM;
 	heap_start();
 	if (pthread_atfork(before_fork, after_fork_parent, after_fork_child))

@@ -150,6 +150,7 @@ static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
 	struct proc_vm *p = proc_of(vm);
 	struct adopted *list;
 	dune_gpa_t pages;
+	void *copy;
 	int err = 0;
 
 	pthread_mutex_lock(&vm->lock);
@@ -163,41 +164,53 @@ static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
 	err = arena_alloc(vm, PAGE_PRIVATE, len / DUNE_PAGE_SIZE, &pages);
 	if (err)
 		return err;
-	memcpy(arena_host(&vm->arena, pages), addr, len);
-	if (mmap(addr, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->private_fd, (off_t)pages.v) != addr)
+	copy = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (copy == MAP_FAILED)
 		return -errno;
+	memcpy(arena_host(&vm->arena, pages), addr, len);
+	if (mmap(addr, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->private_fd, (off_t)pages.v) != addr) {
+		err = -errno;
+		munmap(copy, len);
+		return err;
+	}
 	pthread_mutex_lock(&vm->lock);
-	p->adopted[p->nadopted++] = (struct adopted){ (uint64_t)addr, len, pages.v };
+	p->adopted[p->nadopted++] = (struct adopted){ (uint64_t)addr, len, pages.v, copy };
 	pthread_mutex_unlock(&vm->lock);
 	return 0;
 }
 
 /*
- * The program's memory is its own again, with what is in it.  In a child of fork() what the parent writes is not to be
- * seen any more: that takes a copy; at the end of the machine nobody else writes it, and the kernel copies where need be.
+ * Parent and child would share what was adopted, and the parent may write it before the child runs at all.  So the child
+ * gets the copy that was made before the fork.
  */
-static void give_back_adopted(struct proc_vm *p, bool copy)
+static void proc_fork(struct dune_vm *vm, enum fork_moment moment)
+{
+	struct proc_vm *p = proc_of(vm);
+
+	for (size_t i = 0; i < p->nadopted; i++) {
+		const struct adopted *a = &p->adopted[i];
+
+		if (moment == FORK_BEFORE)
+			memcpy(a->copy, (void *)a->at, a->len);
+		else if (moment == FORK_PARENT)
+			madvise(a->copy, a->len, MADV_DONTNEED);
+		else
+			mremap(a->copy, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)a->at);
+	}
+	if (moment == FORK_CHILD)
+		p->nadopted = 0;
+}
+
+/* The program's memory is its own again, with what is in it: nobody else writes it any more. */
+static void give_back_adopted(struct proc_vm *p)
 {
 	for (size_t i = 0; i < p->nadopted; i++) {
 		const struct adopted *a = &p->adopted[i];
-		void *at = (void *)a->at, *bytes;
 
-		if (!copy) {
-			mmap(at, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, p->private_fd, (off_t)a->gpa);
-			continue;
-		}
-		bytes = mmap(NULL, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (bytes == MAP_FAILED)
-			continue;
-		memcpy(bytes, at, a->len);
-		mremap(bytes, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+		mmap((void *)a->at, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, p->private_fd, (off_t)a->gpa);
+		munmap(a->copy, a->len);
 	}
 	p->nadopted = 0;
-}
-
-static void proc_own(struct dune_vm *vm)
-{
-	give_back_adopted(proc_of(vm), true);
 }
 
 static int proc_clear(struct dune_vm *vm, void *addr, size_t len)
@@ -295,7 +308,7 @@ static void proc_close(struct dune_vm *vm)
 	struct proc_vm *p = proc_of(vm);
 
 	zygote_end(p);
-	give_back_adopted(p, false);
+	give_back_adopted(p);
 	for (unsigned i = 0; i < p->nshared; i++)
 		close(p->shared[i].fd);
 	if (p->private_fd >= 0)
@@ -418,11 +431,11 @@ const struct machine_ops process_machine = {
 	.vcpu_size = sizeof(struct proc_vcpu),
 	.open = proc_open,
 	.close = proc_close,
+	.fork = proc_fork,
 	.forked = proc_forked,
 	.block = proc_block,
 	.share = proc_share,
 	.adopt = proc_adopt,
-	.own = proc_own,
 	.clear = proc_clear,
 	.prepare = proc_prepare,
 	.reserved = STUB_SIZE,

@@ -45,9 +45,13 @@ struct shared_range {
 	int fd;
 };
 
-/* Memory of the program that lies in pages of the arena, and is seen at its own place. */
+/*
+ * Memory of the program that lies in pages of the arena, and is seen at its own place.  `copy`: as much private memory,
+ * which holds the bytes while the program forks.
+ */
 struct adopted {
 	uint64_t at, len, gpa;
+	void *copy;
 };
 
 struct proc_vm {
