@@ -93,8 +93,7 @@ enum dune_exit dune_vcpu_run(struct dune_vcpu *c, struct dune_space *s, struct d
 	if (s->frozen || s->vm != vm)
 		return DUNE_EXIT_BUSY;
 	pthread_mutex_lock(&vm->lock);
-	/* Ring 0 changes tables without a lock. */
-	if (vm->info.placement == DUNE_PLACE_RING0 && s->runners) {
+	if (vm->one_runner && s->runners) {
 		pthread_mutex_unlock(&vm->lock);
 		return DUNE_EXIT_BUSY;
 	}

@@ -175,6 +175,7 @@ struct dune_vm {
 	pthread_mutex_t lock;
 	pthread_mutex_t making;
 	int kick_signal;
+	bool one_runner; /* the machine cannot have two vCPUs run one space */
 	struct dune_vm_info info;
 	struct arena arena;
 	struct slot *slots;

@@ -219,6 +219,7 @@ static int kvm_open(struct dune_vm *vm, const struct dune_vm_config *cfg)
 		return err;
 	if (cfg->placement == DUNE_PLACE_RING0 || (cfg->placement == DUNE_PLACE_AUTO && fast))
 		vm->info.placement = DUNE_PLACE_RING0;
+	vm->one_runner = vm->info.placement == DUNE_PLACE_RING0; /* it changes tables without a lock */
 	return 0;
 }
 
