@@ -95,10 +95,13 @@ static struct dune_space *release(struct dune_space *s)
 	struct dune_vm *vm = s->vm;
 
 	/* If an edit cannot be made the VM is broken, nothing runs any more, and pages may go. */
+	pthread_mutex_lock(&s->lock);
 	(void)!vm->ops->sync(s);
 	pt_free(&s->pt);
-	space_unpark(s);
+	pthread_mutex_unlock(&s->lock);
+	/* The machine lets go of the pages before anybody else can have them. */
 	vm->ops->space_fini(s);
+	space_unpark(s);
 	if (s->live) {
 		vm->ops->scrub(vm, (uint32_t)(s->pt.root.v / DUNE_PAGE_SIZE), true);
 	} else {
