@@ -60,22 +60,35 @@ static int is_writable(void *ctx, dune_gva_t at, const struct dune_leaf *leaf)
 	return leaf->prot & DUNE_WRITE ? -EINVAL : 0;
 }
 
+static int freeze(struct dune_space *src)
+{
+	int err;
+
+	if (src->frozen)
+		return 0;
+	if (src->runners)
+		return -EBUSY;
+	err = dune_vm_page_walk(src, dune_gva(0), dune_gva(DUNE_USER_END), is_writable, NULL);
+	if (!err)
+		err = dune_vm_sync(src);
+	if (!err)
+		err = src->vm->ops->freeze(src);
+	src->frozen = !err;
+	return err;
+}
+
 int dune_vm_clone(struct dune_space *src, struct dune_space **out)
 {
 	struct dune_space *s;
-	int err;
+	int err = dune_space_create(src->vm, &s);
 
-	if (!src->frozen) {
-		if (src->runners)
-			return -EBUSY;
-		err = pt_walk(&src->pt, dune_gva(0), dune_gva(DUNE_USER_END), is_writable, NULL);
-		if (err || (err = dune_vm_sync(src)) || (err = src->vm->ops->freeze(src)))
-			return err;
-		src->frozen = true;
-	}
-	err = dune_space_create(src->vm, &s);
 	if (err)
 		return err;
+	err = freeze(src); /* last, since it cannot be taken back */
+	if (err) {
+		dune_vm_free(s);
+		return err;
+	}
 	pthread_mutex_lock(&src->vm->lock);
 	src->clones++;
 	pthread_mutex_unlock(&src->vm->lock);
