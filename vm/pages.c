@@ -26,35 +26,34 @@ static dune_gpa_t address(uint32_t n)
 	return dune_gpa((uint64_t)n * DUNE_PAGE_SIZE);
 }
 
-int arena_init(struct dune_vm *vm, void *base, uint64_t size, bool kinds_differ)
+int arena_init(struct dune_vm *vm, bool kinds_differ)
 {
 	struct arena *a = &vm->arena;
-	size_t meta = size / DUNE_PAGE_SIZE * sizeof(struct page);
+	size_t meta = a->size / DUNE_PAGE_SIZE * sizeof(struct page);
 	void *pages = mmap(NULL, meta, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int err;
 
 	if (pages == MAP_FAILED)
 		return -ENOMEM;
 	madvise(pages, meta, MADV_DONTFORK);
-	a->base = base;
-	a->size = size;
 	a->pages = pages;
 	a->top = DUNE_PAGE_SIZE;
 	if (kinds_differ) {
-		a->kinds = calloc(size / PT_HUGE, 1);
+		a->kinds = calloc(a->size / PT_HUGE, 1);
 		if (!a->kinds)
 			return -ENOMEM;
 		a->top = PT_HUGE; /* its first page is no page: a block less */
 	} else {
-		a->zones[PAGE_PRIVATE] = (struct zone){ .at = DUNE_PAGE_SIZE, .end = size };
+		a->zones[PAGE_PRIVATE] = (struct zone){ .at = DUNE_PAGE_SIZE, .end = a->size };
 	}
-	for (uint64_t at = 0, len; at < a->size; at += len) {
+	pthread_mutex_lock(&vm->lock);
+	err = 0;
+	for (uint64_t at = 0, len; at < a->size && !err; at += len) {
 		len = a->size - at < SLOT_MOST ? a->size - at : SLOT_MOST;
 		err = slot_register(vm, at, a->base + at, len, false);
-		if (err)
-			return err;
 	}
-	return 0;
+	pthread_mutex_unlock(&vm->lock);
+	return err;
 }
 
 void arena_fini(struct dune_vm *vm)

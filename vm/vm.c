@@ -18,6 +18,9 @@ static int create(struct dune_vm **out, const struct machine_ops *ops, const str
 	vm->kick_signal = cfg->kick_signal;
 	vm->slot_top = (cfg->size + (1UL << 30) - 1) & ~((1UL << 30) - 1);
 	vm->info.machine = ops->machine;
+	/* From now on, whatever fails: dune_vm_destroy() takes the range back. */
+	vm->arena.base = cfg->base;
+	vm->arena.size = cfg->size;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->making, NULL);
 	err = ops->open(vm, cfg);
@@ -135,9 +138,7 @@ void dune_vm_destroy(struct dune_vm *vm)
 	size = vm->arena.size;
 	release(vm);
 	/* The range stays reserved, its pages go. */
-	if (base)
-		mmap(base, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-		     -1, 0);
+	mmap(base, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 void dune_vm_forked(struct dune_vm *vm)

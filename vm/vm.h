@@ -46,7 +46,7 @@ struct zone {
 };
 
 struct arena {
-	char *base;
+	char *base; /* the caller's range, from dune_vm_create() on */
 	uint64_t size;
 	uint64_t top; /* never used above; guest-physical */
 	struct page *pages;
@@ -58,8 +58,8 @@ struct arena {
 
 struct dune_vm;
 
-/* The machine has made [base, base+size) readable and writable. */
-int arena_init(struct dune_vm *vm, void *base, uint64_t size, bool kinds_differ);
+/* The machine has made the range readable and writable. */
+int arena_init(struct dune_vm *vm, bool kinds_differ);
 void arena_fini(struct dune_vm *vm);
 /* As dune_pages_alloc(). */
 int arena_alloc(struct dune_vm *vm, enum page_kind kind, size_t n, dune_gpa_t *out);

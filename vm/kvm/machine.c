@@ -183,7 +183,7 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 		return -errno;
 	/* A first touch of each 4 KiB would cost the runs more than all else that makes them cold. */
 	madvise(cfg->base, cfg->size, MADV_HUGEPAGE);
-	return arena_init(vm, cfg->base, cfg->size, false);
+	return arena_init(vm, false);
 }
 
 static int make_service(struct dune_vm *vm)

@@ -99,7 +99,7 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 		return -ENOTSUP;
 	if ((err = private_memory(cfg->base, cfg->size)) || (err = private_memory(p->image_view, cfg->size)))
 		return err;
-	return arena_init(vm, cfg->base, cfg->size, true);
+	return arena_init(vm, true);
 }
 
 static int proc_block(struct dune_vm *vm, uint64_t gpa, enum page_kind kind)
