@@ -67,14 +67,14 @@ int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)
 /* Host memory and descriptors; the guest's memory is not touched. */
 static void release(struct dune_vm *vm)
 {
-	for (struct dune_space *s = vm->spaces, *next; s; s = next) {
-		next = s->next;
-		free(s->private);
+	for (struct dune_space *s; (s = vm->spaces);) {
+		vm->spaces = s->next;
 		vm->ops->space_fini(s);
+		free(s->private);
 		free(s);
 	}
-	for (struct dune_vcpu *c = vm->vcpus, *next; c; c = next) {
-		next = c->next;
+	for (struct dune_vcpu *c; (c = vm->vcpus);) {
+		vm->vcpus = c->next;
 		vm->ops->vcpu_fini(c);
 		free(c);
 	}
