@@ -96,25 +96,26 @@ static void free_range(struct arena *a, struct zone *z, uint64_t at, uint64_t en
 	}
 }
 
-/* Blocks for `bytes` more of a kind. */
+/* Blocks for `bytes` more of a kind.  Where not all can be had, those before are of that kind all the same, and stay so. */
 static int more_blocks(struct dune_vm *vm, struct zone *z, enum page_kind kind, uint64_t bytes)
 {
 	struct arena *a = &vm->arena;
-	uint64_t len = (bytes + PT_HUGE - 1) & ~(PT_HUGE - 1);
+	uint64_t len = (bytes + PT_HUGE - 1) & ~(PT_HUGE - 1), at = a->top, end;
+	int err = 0;
 
 	if (!a->kinds || len > a->size - a->top)
 		return -ENOMEM;
-	for (uint64_t at = a->top; at < a->top + len; at += PT_HUGE) {
-		int err = vm->ops->block(vm, at, kind);
-
-		if (err)
-			return err;
+	end = at + len;
+	while (at < end && !(err = vm->ops->block(vm, at, kind))) {
 		a->kinds[at / PT_HUGE] = (uint8_t)kind;
+		at += PT_HUGE;
 	}
+	if (at == a->top)
+		return err;
 	free_range(a, z, z->at, z->end);
 	z->at = a->top;
-	z->end = a->top + len;
-	return 0;
+	z->end = a->top = at;
+	return err;
 }
 
 /* `bytes` that were never used, aligned; vm->lock held. */
@@ -136,7 +137,8 @@ static int grow(struct dune_vm *vm, enum page_kind kind, uint64_t bytes, uint64_
 	}
 	free_range(a, z, z->at, at); /* what the alignment skipped */
 	z->at = end;
-	a->top = !a->kinds ? end : z->end > a->top ? z->end : a->top;
+	if (!a->kinds)
+		a->top = end;
 	a->used += bytes / DUNE_PAGE_SIZE;
 	*out = dune_gpa(at);
 	return 0;

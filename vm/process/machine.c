@@ -102,6 +102,19 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	return arena_init(vm, true);
 }
 
+/* Private memory at an address of the arena, in one step: it is all there, or what was there before. */
+static void *host_block(void *at)
+{
+	void *got = mmap(NULL, PT_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *moved;
+
+	if (got == MAP_FAILED)
+		return got;
+	moved = private_memory(got, PT_HUGE) ? MAP_FAILED : mremap(got, PT_HUGE, PT_HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+	if (moved == MAP_FAILED)
+		munmap(got, PT_HUGE);
+	return moved;
+}
+
 static int proc_block(struct dune_vm *vm, uint64_t gpa, enum page_kind kind)
 {
 	struct proc_vm *p = proc_of(vm);
@@ -113,10 +126,7 @@ static int proc_block(struct dune_vm *vm, uint64_t gpa, enum page_kind kind)
 		got = mremap(p->image_view + gpa, PT_HUGE, PT_HUGE, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, at);
 		break;
 	case PAGE_HOST:
-		got = mmap(at, PT_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-			   0);
-		if (got == at)
-			return private_memory(at, PT_HUGE);
+		got = host_block(at);
 		break;
 	default:
 		break;
