@@ -40,6 +40,16 @@ static enum dune_exit exit_of(const struct dune_frame *f)
 	return f->vector == VECTOR_SYSCALL ? DUNE_EXIT_SYSCALL : DUNE_EXIT_FAULT;
 }
 
+/*
+ * A page was replaced: other vCPUs in the space forget the old one before this one goes on, or they would not see what it
+ * writes.  If the machine cannot do it the VM is broken, and nothing is entered any more.
+ */
+static void tell_others(struct dune_space *s)
+{
+	if (s->runners > 1 && !s->vm->ops->is_synced(s))
+		(void)!s->vm->ops->sync(s);
+}
+
 /* Decide a trap on the host.  -1: resolved, go on. */
 static int decide(struct dune_space *s, struct dune_frame *f)
 {
@@ -48,6 +58,7 @@ static int decide(struct dune_space *s, struct dune_frame *f)
 	space_env(s, &env);
 	switch (mon_trap(&env, f)) {
 	case MON_RESUME:
+		tell_others(s);
 		return -1;
 	case MON_NOMEM:
 		return DUNE_EXIT_NOMEM;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Two vCPUs run at the same time: each waits in ring 3 for the other's step, with no exit between.  World: host. */
+/*
+ * Two vCPUs run at the same time: each waits in ring 3 for the other's step, with no exit between; and in one space they
+ * see one memory, also where one of them gets a copy of a page that the other has read.  World: host.
+ */
 #include "tests/guest.h"
 
 #define TURNS 20000
@@ -35,6 +38,26 @@ static struct dune_space *space(dune_gpa_t counter)
 	guest_map_code(s, CODE, turns_start, turns_end);
 	CHECK_OK(dune_vm_map(s, dune_gva(COUNTER), counter, DUNE_PAGE_SIZE, RW));
 	return s;
+}
+
+#define COPIED	0x15000000UL
+#define COUNTED 0x16000000UL
+
+/* One reads a page for as long as it is as it was; the other writes it, which takes a copy. */
+static void copied_beside(struct dune_vcpu *a, struct dune_vcpu *b)
+{
+	struct dune_space *s = guest_space();
+	volatile uint64_t *counter;
+	struct guest_thread t;
+
+	CHECK_OK(dune_vm_map(s, dune_gva(COPIED), guest_page(5), DUNE_PAGE_SIZE, RO | DUNE_COW));
+	counter = dune_page_host(guest_vm, guest_map(s, COUNTED, 0, RW));
+	guest_thread_start(&t, a, s, guest_r_watch, COPIED, 5, COUNTED);
+	CHECK(guest_wait_progress(&t, counter, 100));
+	guest_write(b, s, COPIED, 6);
+	guest_thread_join(&t);
+	CHECK_MSG(t.exit == DUNE_EXIT_SYSCALL && t.frame.rdi == 6, "%s", guest_exit_text(t.exit, &t.frame));
+	dune_vm_free(s);
 }
 
 int main(void)
@@ -77,6 +100,8 @@ int main(void)
 		/* Far fewer entries than turns: they waited in ring 3, side by side. */
 		CHECK_LT(dune_vcpu_switches(a) - switches, turns / 10 + 10);
 	}
+	if (guest_info.placement == DUNE_PLACE_HOST)
+		copied_beside(a, b);
 	guest_stop();
 	return 0;
 }

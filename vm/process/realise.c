@@ -518,6 +518,9 @@ bool realise_touch(struct proc_vcpu *c, struct dune_space *s, uint64_t page, boo
 
 	if (!c->hint_len || page % DUNE_PAGE_SIZE || page >= DUNE_USER_END)
 		return false;
+	/* What others have of the page is to change first: they are told of a trap (run.c). */
+	if (s->runners > 1)
+		return false;
 	space_env(s, &t.env);
 	t.env.page_alloc = touch_alloc;
 	t.env.page_free = touch_free;
