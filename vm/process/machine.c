@@ -161,7 +161,7 @@ static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
 	struct adopted *list;
 	dune_gpa_t pages;
 	void *copy;
-	int err = 0;
+	int err;
 
 	pthread_mutex_lock(&vm->lock);
 	list = realloc(p->adopted, (p->nadopted + 1) * sizeof(*list));
@@ -175,18 +175,26 @@ static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
 	if (err)
 		return err;
 	copy = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (copy == MAP_FAILED)
-		return -errno;
+	if (copy == MAP_FAILED) {
+		err = -errno;
+		goto no_copy;
+	}
 	memcpy(arena_host(&vm->arena, pages), addr, len);
 	if (mmap(addr, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->private_fd, (off_t)pages.v) != addr) {
 		err = -errno;
-		munmap(copy, len);
-		return err;
+		goto not_mapped;
 	}
 	pthread_mutex_lock(&vm->lock);
 	p->adopted[p->nadopted++] = (struct adopted){ (uint64_t)addr, len, pages.v, copy };
 	pthread_mutex_unlock(&vm->lock);
 	return 0;
+
+not_mapped:
+	munmap(copy, len);
+no_copy:
+	for (uint64_t off = 0; off < len; off += DUNE_PAGE_SIZE)
+		dune_page_put(vm, dune_gpa(pages.v + off));
+	return err;
 }
 
 /*
