@@ -7,7 +7,12 @@
  * it, what follows from a changed table entry, how it is entered and left.
  *
  * A machine's objects begin with vm/'s: struct kvm_space begins with struct dune_space.  vm/ allocates them, zeroed, in
- * the sizes stated here, and fills its part before it calls init.  Errors are negative errnos.
+ * the sizes stated here, and fills its part before it calls init.  Its lists hold what there is: an object that is being
+ * made is not in them yet, one that is being taken apart may or may not be, one that was freed never is.
+ *
+ * Errors are negative errnos.  What fails has changed nothing, and may be tried again.
+ *
+ * There is a third machine, in plain memory, which checks what is promised here: tests/unit/fake_machine.c.
  */
 #ifndef VM_MACHINE_H
 #define VM_MACHINE_H
@@ -31,16 +36,23 @@ struct machine_ops {
 	size_t vm_size, space_size, vcpu_size;
 
 	/*
-	 * Opens what the machine needs, makes the arena's memory usable (arena_init()), and finds out what this host really
-	 * does: vm->info.  On an error close() follows.
+	 * Opens what the machine needs, makes the arena's memory usable (arena_init()), has a page of zeroes
+	 * (vm->zero_page), and finds out what this host really does: vm->info, vm->one_runner.  On an error close() follows,
+	 * and vm/ takes the arena's range back, whatever is mapped there.
 	 */
 	int (*open)(struct dune_vm *vm, const struct dune_vm_config *cfg);
 	/* Everything of open() that is still there.  Spaces and vCPUs are gone. */
 	void (*close)(struct dune_vm *vm);
-	/* In a child of fork(), before close(): what was not inherited is forgotten. */
+	/*
+	 * In a child of fork(), before all else is taken apart: what was not inherited is forgotten.  Neither the arena nor
+	 * vm->slots is there any more.
+	 */
 	void (*forked)(struct dune_vm *vm);
 
-	/* Where kinds of pages differ: a block of 2 MiB of the arena is of this kind from now on.  vm->lock held. */
+	/*
+	 * Where kinds of pages differ (else NULL): a block of 2 MiB of the arena is of this kind from now on, and for ever.
+	 * On an error it is of none yet, and may become one of another kind.  vm->lock held.
+	 */
 	int (*block)(struct dune_vm *vm, uint64_t gpa, enum page_kind kind);
 	/* See dune_vm_share() and those that follow it there. */
 	int (*share)(struct dune_vm *vm, void *addr, size_t len);
@@ -53,21 +65,26 @@ struct machine_ops {
 	/* The guest is to see this memory of the process from now on.  vm->lock held; the slot is not in the list yet. */
 	int (*window)(struct dune_vm *vm, const struct slot *slot);
 
-	/* The space's root is in place, and empty. */
+	/* The space's root is in place, and empty; its upper half is the machine's, and stays as it is for as long as it is a root. */
 	int (*space_init)(struct dune_space *s);
-	/* Nothing runs it; its tables are still there, and their present entries may be in use until sync(). */
+	/*
+	 * Nobody runs it or will, and nobody else knows it.  Its tables and the pages that they map are still its own, and
+	 * are somebody else's next: from here on nothing of the machine's reaches them.
+	 */
 	void (*space_fini)(struct dune_space *s);
 	/*
 	 * The walker's view of an entry of a table that is reachable from the root, and a change to it; as in struct pt_ops.
-	 * s->lock held.  An entry that was present may be in use by ring 3 until it was entered anew, or sync().
+	 * s->lock held, unless the space is frozen, which is not changed.  An entry that was present, and a table that it led
+	 * to, may be in use by a vCPU until that has entered anew, or sync(); one that was absent is in use by none.
 	 */
 	uint64_t (*get)(struct dune_space *s, dune_gpa_t entry);
 	void (*set)(struct dune_space *s, dune_gpa_t entry, uint64_t old, uint64_t val, dune_gva_t at, int level);
-	/* Does anything still wait to be made in ring 3's view? */
+	/* Is every change in force, in every vCPU?  s->lock held. */
 	bool (*is_synced)(const struct dune_space *s);
 	/*
-	 * Every change is in force, in every vCPU, and what was parked is given back (space_unpark()).  s->lock held.  -EIO:
-	 * the VM is broken.
+	 * Puts every change in force, in every vCPU, also one that is inside, and gives back what was parked
+	 * (space_unpark()).  s->lock held; it may be released for a time.  -EIO: it cannot be; vm->broken is set, so that
+	 * nothing is entered any more, and what was parked is given back all the same.
 	 */
 	int (*sync)(struct dune_space *s);
 	/*
@@ -78,7 +95,7 @@ struct machine_ops {
 	/* Dead tables, or one dead root, chained through struct page, that were in use: to be cleared and made free. */
 	void (*scrub)(struct dune_vm *vm, uint32_t tables, bool root);
 
-	/* The source of a first clone, frozen from now on. */
+	/* The source of a first clone, which ran or not, frozen if that succeeds.  No lock held. */
 	int (*freeze)(struct dune_space *source);
 
 	bool vcpus_last; /* a vCPU's number is taken for as long as the VM lives */
@@ -86,8 +103,10 @@ struct machine_ops {
 	int (*vcpu_init)(struct dune_vcpu *c);
 	void (*vcpu_fini)(struct dune_vcpu *c);
 	/*
-	 * Runs ring 3 at *f in the space, until something happens.  s->lock is held on both sides, and released for the time
-	 * inside; vcpu_publish() and vcpu_may_enter() come before, vcpu_withdraw() after that time.
+	 * Runs ring 3 at *f in the space, until something happens, and says in *f how it goes on.  s->lock is held on both
+	 * sides, and released for the time inside; vcpu_publish() and vcpu_may_enter() come before, vcpu_withdraw() after that
+	 * time.  Changes that were made before are in force inside; where that makes all of them so, what was parked is given
+	 * back as by sync().
 	 */
 	enum entered (*enter)(struct dune_vcpu *c, struct dune_space *s, struct dune_frame *f);
 	/* The run is over: what the vCPU kept of the space goes back.  s->lock held. */

@@ -4,8 +4,8 @@
  *
  * Locking: a space's lock guards its tables, regions and private pages; it is not held while a vCPU is in
  * ring 3.  vm->making guards the making of vCPUs, and what the machine says; vm->lock slots, the page
- * allocator, the lists of spaces and vCPUs, and which vCPU is in which space.  Order: space, vm->making,
- * vm->lock.
+ * allocator, the lists of spaces and vCPUs, and which vCPU is in which space.  Order: vm->lock last; which of
+ * the others comes first is the machine's to say, and nothing else takes one while it has the other.
  */
 #ifndef VM_VM_H
 #define VM_VM_H
