@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What the documents name is there: relative links with their anchors, and paths of sources in backquotes (from the root,
-# or from sthread/).  World: the source tree.
+# or from sthread/).  The code of the tutorial is that of its programs.  World: the source tree.
 # shellcheck disable=SC2016 # these are the pages' own backquotes
 set -eu
 
@@ -58,6 +58,25 @@ check()
 from='' # where links start from; else the folder of the page
 check 60 ./*.md docs/*.md tests/*.md
 
+# The pieces of C in a page are in these programs, but for indentation.
+quotes()
+{
+    awk '
+        { line = $0; sub(/^[ \t]+/, "", line) }
+        FILENAME != ARGV[ARGC - 1] { text = text line "\n"; next }
+        /^```/ {
+            if (piece != "" && !index(text, piece)) { print "not in a program: " piece; bad = 1 }
+            count += piece != ""
+            piece = ""
+            inside = /^```c$/
+            next
+        }
+        inside { piece = piece line "\n" }
+        END { if (count < 1) print "no piece of code"; exit bad || count < 1 }' examples/receipt_before.c examples/receipt.c "$1"
+}
+
+quotes docs/tutorial.md
+
 # It fails when it should: each kind of name, one that is there and one that is not.
 false_page=$(mktemp)
 trap 'rm -f "$false_page"' EXIT
@@ -69,3 +88,8 @@ for name in '[x](README.md) [x](NONE.md)' '[x](SECURITY.md#the-model) [x](SECURI
         exit 1
     fi
 done
+printf '```c\nerr = sthread_init(NULL);\n```\n' >"$false_page"
+if quotes "$false_page" >/dev/null; then
+    echo 'code that is not there passes'
+    exit 1
+fi
