@@ -2,9 +2,9 @@
 /*
  * beneath.c - granted directories that lie one beneath the other.  World: host.
  *
- * Who may move names anywhere beneath one directory (STHREAD_FD_MAKE) could move a file beneath
- * another that gives more rights.  No table has two such: not the check of each move, for who has
- * both could let go of one, or make a compartment that has one alone.
+ * No table grants a directory with STHREAD_FD_MAKE and another, above or beneath it, that gives
+ * more rights: a file could be moved from the one to the other and gain rights.  Checking each
+ * move would not do: a compartment that has both could close one, or make a child with one alone.
  */
 #include <errno.h>
 #include <fcntl.h>

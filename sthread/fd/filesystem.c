@@ -130,7 +130,8 @@ void fd_find_devtmpfs(void)
 
 /*
  * openat2() with RESOLVE_NO_XDEV never leaves the mount, so asking once, at the grant, is enough.
- * What the table does not show (it may be that of a chroot(), or not there) might be it.
+ * A mount that the mount table does not show might be devtmpfs: the table may be a chroot()'s, or
+ * missing.
  */
 bool fd_on_devtmpfs(int fd)
 {

@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* What the host descriptor is: decides how it is written to without raising a signal. */
+/* The kind of a host descriptor: decides how to write to it without raising a signal. */
 enum fd_kind {
 	FD_FILE,        /* regular file */
 	FD_DIRECTORY,
@@ -67,10 +67,10 @@ int fd_object_adopt(int host, enum fd_kind kind, struct fd_object **out);
 int fd_object_again(const struct fd_object *o, struct fd_object **out);
 
 /*
- * What is made never has number 0, 1 or 2, not even for a moment: a thread of the program that
- * writes to the standard error, which the program closed, would write into it.  Where they are free
- * they are held meanwhile, by descriptors that nobody can write to.  Negative errno: call
- * fd_release_low() all the same.
+ * Keep new descriptors away from numbers 0, 1 and 2, also for a moment: if the program closed its
+ * standard error, a thread that writes there would write into the new file.  Free ones of the
+ * three are occupied until fd_release_low(), by descriptors that cannot be written to.  Negative
+ * errno: call fd_release_low() all the same.
  */
 struct fd_reserved {
 	int fd[3];
@@ -80,14 +80,14 @@ int fd_reserve_low(struct fd_reserved *h);
 void fd_release_low(struct fd_reserved *h);
 
 /*
- * Is it what it was?  The program can have closed the library's number, as by closefrom(), and
- * have something else there now: that is not used, and not closed either.  (Files without a name
- * are all one to the kernel.)
+ * Is the host descriptor still the file that it was?  The program may have closed it, as by
+ * closefrom(), and reused the number: another file is neither used nor closed.  (The kernel does
+ * not tell eventfds and timerfds apart.)
  */
 bool fd_object_intact(const struct fd_object *o);
 /*
- * What file it is: 0, or -1 and errno.  As the kernel knows it: no server is asked, that may not
- * answer.
+ * fstat(), from the kernel's cache: a network or FUSE server, which may not answer, is not asked.
+ * 0, or -1 and errno.
  */
 int fd_identify(int fd, struct stat *out);
 struct fd_object *fd_object_get(struct fd_object *o);
@@ -167,7 +167,7 @@ static inline int fdtab_reserve(struct fdtab *t)
 int fdtab_open(struct fdtab *t, struct fd_object *obj, unsigned rights, bool dir);
 /* The same, from `least` up. */
 int fdtab_open_from(struct fdtab *t, int least, struct fd_object *obj, unsigned rights, bool dir);
-/* What is closed leaves every epoll set of the table.  -EBADF. */
+/* Closes it, and removes it from every epoll set of the table.  -EBADF. */
 int fdtab_close(struct fdtab *t, int number);
 /* Closes all whose object is of this file. */
 void fdtab_revoke(struct fdtab *t, uint64_t file);

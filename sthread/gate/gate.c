@@ -103,8 +103,8 @@ struct lane *gate_close(struct sthread_gate *g)
 }
 
 /*
- * What it kept goes back to the pool, unless the library has ended, or is about to: then all lanes
- * go, and this one with them.
+ * Return the gate's lane to the pool, unless the library has ended or is ending: that frees all
+ * lanes, this one included.
  */
 static void give_back(struct sthread_gate *g, struct lane *l)
 {

@@ -3,9 +3,8 @@
  * give.c - what a gate hands to its caller: descriptors and tags, with rights that it has
  * itself.  World: host.
  *
- * The caller waits.  So all is put in its place at once, which can fail while the gate can still
- * be told, and taken away again when the call does not succeed: the caller has what it was given
- * when the call has returned, or never had.
+ * A gift is put in place at once, so that an error can still be told to the gate, and removed if
+ * the call fails.  The caller waits meanwhile, so it sees either the gift or nothing.
  */
 #include <assert.h>
 #include <errno.h>

@@ -6,8 +6,9 @@
  * by" leads from each gate to one other, and a wait that would close a circle is refused before it
  * begins: no deadlock, whatever gates call each other from however many threads.
  *
- * A chain with another above it ends before that one releases any gate: a wait for it is refused,
- * too.  What the other waits for meanwhile, but for gates, is not looked at.
+ * A chain that was begun within another (by a compartment that a gate made) ends before the other
+ * releases a gate, so waiting for such a gate is refused, too.  Waits for anything but gates are
+ * not looked at.
  */
 #include <errno.h>
 #include <pthread.h>

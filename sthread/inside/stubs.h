@@ -3,7 +3,7 @@
  * stubs.h - public calls as a compartment makes them: each asks the host.  World: ring 3.
  *
  * Each has the prototype of the public call of its name, which calls it where is_inside() is true.
- * What comes back as a handle is the host's: it is compared there, and never followed.
+ * Handles that come back are the host's: it compares them, and never follows them.
  */
 #ifndef STHREAD_INSIDE_STUBS_H
 #define STHREAD_INSIDE_STUBS_H

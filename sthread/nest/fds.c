@@ -3,9 +3,9 @@
  * fds.c - descriptors kept open by a policy, child or gate of the run after the run closed its
  * own number.  World: host.
  *
- * A policy keeps what it grants open, also where its creator closes it.  Beyond what is lent to
- * those that run, such descriptors count as the creator's own whenever one more is to be granted:
- * so the host has at most about twice as many of a run's as its limit says.
+ * A policy keeps the descriptors that it grants open, also when its creator closes them.  Unless
+ * they are lent to a child or gate that runs, they count as the creator's own whenever it grants
+ * one more: so the host has at most about twice as many descriptors of a run as its limit says.
  */
 #include "sthread/gate/gate.h"
 #include "sthread/nest/nest.h"

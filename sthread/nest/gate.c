@@ -2,10 +2,10 @@
 /*
  * gate.c - gates that a compartment makes, from their start to their end.  World: host.
  *
- * What such a gate may use of memory and descriptors is taken out of its creator's limits from its
- * beginning to its end, and so is enough for one call at a time.  The CPU time of a call is its
- * caller's; what was lent of it is for the children of all its calls together, and what was lent of
- * calls of gates for what all its calls call.
+ * Memory and descriptors of such a gate are taken out of its creator's limits as long as it lives,
+ * enough for one call at a time.  The CPU time of a call is its caller's.  CPU time that was lent
+ * is for the children of all its calls together, and calls of gates that were lent are for all its
+ * calls together.
  */
 #include <errno.h>
 #include <stddef.h>

@@ -2,9 +2,9 @@
 /*
  * policy.c - policies that a compartment makes: never wider than what it has.  World: host.
  *
- * A set-up call is made on the policy as the master's would be.  If there is then anything in it
- * that its creator does not have, it is as it was, and the call is -EPERM: one check for all
- * kinds of rights.
+ * A set-up call is made on the policy as the master's would be.  If the policy then has anything
+ * that its creator does not have, the call is undone and gives -EPERM: one check for all kinds of
+ * rights.
  */
 #include <errno.h>
 #include <limits.h>

@@ -54,7 +54,7 @@ static void add_rights(struct text *t, unsigned rights)
 	}
 }
 
-/* What lies behind it, in the kernel's words. */
+/* The name of the open file, as /proc/self/fd shows it. */
 static void add_file(struct text *t, int host)
 {
 	char name[FD_PROC_NAME], link[PATH_MAX];

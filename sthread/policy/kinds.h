@@ -19,7 +19,7 @@
 struct policy_rule;
 struct policy_address;
 
-/* What the one lets pass the other does, too. */
+/* Does `of` allow all that the first allows? */
 bool rule_within(const struct policy_rule *r, const struct policy_rule *of);
 bool address_within(const struct policy_address *a, const struct policy_address *of);
 

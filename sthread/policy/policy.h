@@ -43,7 +43,7 @@ struct policy_address {
 	struct address address;
 };
 
-/* What its owner has of the limits, by enum sthread_limit. */
+/* The owner's share of each limit, by enum sthread_limit. */
 struct budget {
 	uint64_t limit[POLICY_LIMITS]; /* POLICY_NO_LIMIT: none */
 	uint64_t lent[POLICY_LIMITS];  /* to compartments and gates that the owner made: not its own meanwhile */
@@ -51,7 +51,7 @@ struct budget {
 	uint64_t kept;		       /* bytes of its policies, which are its memory, too */
 };
 
-/* What there is left of a limit; POLICY_NO_LIMIT. */
+/* The rest of a limit; POLICY_NO_LIMIT: it has none. */
 static inline uint64_t budget_left(const struct budget *b, enum sthread_limit k)
 {
 	if (b->limit[k] == POLICY_NO_LIMIT)

@@ -16,7 +16,7 @@
 #include "sthread/nest/nest.h"
 #include "sthread/process.h"
 
-/* What the policy granted under this number; it may have any number inside by now. */
+/* The open file that the policy granted under this number; inside it may have others by now. */
 static uint64_t file_of(const struct policy *p, int fd)
 {
 	unsigned at = fd_entries_search(p->grant, p->n, fd);
@@ -25,8 +25,8 @@ static uint64_t file_of(const struct policy *p, int fd)
 }
 
 /*
- * The steps.  The run's own gates that may have the file end first, and no new one gets it: when
- * the run then gives it up, no gate can give it back, and there is none to pass to a child.
+ * The steps.  First end the run's own gates that may have the file, and let no new one have it:
+ * when the run then gives it up, no gate can give it back.
  */
 struct taking {
 	enum { NOT_BEGUN, GATES, ASKED } step;

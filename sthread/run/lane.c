@@ -17,7 +17,7 @@ static pthread_key_t lane_key;
 static pthread_once_t lane_key_once = PTHREAD_ONCE_INIT;
 static int lane_key_error;
 
-/* What a thread keeps for its next sthread_call(). */
+/* A thread's own lane, kept for its next sthread_call(). */
 struct kept {
 	struct lane *lane;
 	unsigned generation;

@@ -21,9 +21,9 @@
 #define PIDS	    (2147483647u - FIRST_PID)
 
 /*
- * What a run needs is there already in the next: pages that it made private stay mapped, of the
- * stack, of mmap's area and of a gate's message at most so many next to their ends, without a
- * hole, so that a later run can learn no more than a number.
+ * Private pages of a run stay mapped for the next.  Of the stack, of mmap's area and of a gate's
+ * message at most so many stay, next to a fixed end and without a hole: so a later run can learn
+ * how many there were, and not which.
  */
 #define KEEP_STACK	16
 #define KEEP_AREA	64

@@ -3,10 +3,9 @@
  * reclaim.c - memory for a run that has none left: at its limit, pages that it does not need;
  * where guest memory is short, idle lanes.  World: host.
  *
- * A run begins with pages and tables that earlier ones left in its lane, is given pages ahead of
- * its touch, and may have only read some.  These count while nothing depends on it, and go where
- * its limit does: so what the limit says is a matter of what the run changed, and not of what ran
- * before.
+ * A run has pages that it did not change: left warm by earlier runs, mapped ahead of a touch, or
+ * only read.  They count against its limit as others do.  At the limit they are given back first,
+ * so that the limit depends on what the run changed, and not on what ran before.
  */
 #include <errno.h>
 #include <string.h>

@@ -21,8 +21,8 @@
 #include <sys/types.h>
 
 /*
- * What an argument must be: its low 32 bits, which is all that the kernel reads of those that are
- * tested.
+ * How an argument is tested: its low 32 bits, which is all that the kernel reads of the arguments
+ * that are tested.
  */
 enum filter_how {
 	FILTER_ANY,

@@ -119,7 +119,7 @@ long sys_do_copy_range(struct sys_call *c);
 
 /* path.c: beneath a granted directory */
 int sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode);
-/* What may be there: regular files and directories, and with `links` symbolic links. */
+/* 0 for regular files and directories, and symbolic links if `links`; else a negative errno. */
 int sys_check_found(int fd, bool links, struct stat *st);
 int sys_check_openat(struct sys_call *c);
 long sys_do_openat(struct sys_call *c);

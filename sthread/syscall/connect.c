@@ -213,8 +213,8 @@ long sys_do_accept(struct sys_call *c)
 /*
  * ---- several messages: one after the other, each decoded and made as its own call ----
  *
- * What the policy says of the call for one message is not asked: as everywhere, a call has its
- * own action and rules, and so comparing policies call by call tells which gives more.
+ * Actions and rules of sendmsg and recvmsg do not apply to sendmmsg and recvmmsg: each call has
+ * its own, so that policies can be compared call by call.
  */
 
 static long one_message(struct sys_call *c, long nr, uint64_t at, uint64_t flags)

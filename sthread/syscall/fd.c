@@ -105,7 +105,7 @@ long sys_do_dup(struct sys_call *c)
 	return duplicate(c, 0);
 }
 
-/* What had the number is closed only when the new one is there. */
+/* The number's old descriptor is closed only when its replacement is there. */
 long sys_do_dup3(struct sys_call *c)
 {
 	int number = sys_int(c, 1), r;

@@ -119,7 +119,7 @@ long sys_do_getdents(struct sys_call *c)
 
 #define SETTABLE (O_NONBLOCK | O_APPEND)
 /*
- * What F_SETFL ignores, by its manual: access mode and creation flags; programs pass on what
+ * Flags that F_SETFL ignores: access mode and creation flags, as in fcntl(2).  Programs pass what
  * F_GETFL gave.
  */
 #define IGNORED	 (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | 0100000 /* O_LARGEFILE */)

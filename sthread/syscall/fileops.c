@@ -47,7 +47,7 @@ long sys_do_pwritev(struct sys_call *c)
 
 /* ---- size and safety ---- */
 
-/* What is only ever appended to stays so, without the right to be elsewhere in it. */
+/* An append-only file may not be cut without STHREAD_FD_SEEK: that would undo what was appended. */
 int sys_check_ftruncate(struct sys_call *c)
 {
 	int flags = fcntl(c->fd.obj->host, F_GETFL);

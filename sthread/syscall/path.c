@@ -54,7 +54,7 @@ int sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-/* What may be there: regular files and directories, and for lstat() symbolic links. */
+/* Accept regular files and directories, and symbolic links if `links`; refuse all else. */
 int sys_check_found(int fd, bool links, struct stat *st)
 {
 	int r = fd_check_filesystem(fd);

@@ -171,8 +171,8 @@ int sys_check_kill(struct sys_call *c)
 }
 
 /*
- * What a signal does by default, since there are no handlers.  A stop is an end: nobody could
- * continue it.
+ * Perform a signal's default action: there are no handlers.  A stop ends the run, because nobody
+ * could continue it.
  */
 static long raise_signal(struct sys_ctx *ctx, int sig)
 {

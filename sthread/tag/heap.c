@@ -2,7 +2,8 @@
 /*
  * heap.c - blocks of tagged memory: one jemalloc arena per tag.  World: host.
  *
- * Whoever may write the tag may write all of it, free memory, too.  So nothing in it is believed:
+ * A compartment with write access may write any byte of the tag, free memory included.  So nothing
+ * in it is believed:
  *  - jemalloc's own data lies elsewhere (metadata_use_hooks); its arena gets parts of the tag by a hook;
  *  - it is never told that memory is zero, and never asked for zeros;
  *  - which blocks are live is known here, in a map of a bit for each place where a block may begin: an address that a

@@ -2,11 +2,11 @@
 /*
  * map.c - makes a space map of tagged memory what a policy grants.  World: host.
  *
- * A lane keeps the list of what its space maps (struct tag_view).  When a run begins, what its
- * policy does not grant is unmapped and rights are corrected, by edits that ring 0 makes before
- * ring 3 is entered; so no run can see a tag, or a right, of another.  Tags that are gone need no
- * tracking here: the run that had one has ended, its memory was replaced, and an address has the
- * same guest-physical one for ever.  The same policy again costs one comparison.
+ * A lane keeps a list of the tags that its space maps (struct tag_view).  When a run begins, tags
+ * that its policy does not grant are unmapped and rights are corrected, by edits that are made
+ * before ring 3 is entered; so no run can see a tag, or a right, of another.  Destroyed tags need
+ * no tracking here: the run that had one has ended, its memory was replaced, and an address keeps
+ * its guest-physical address for ever.  The same policy again costs one comparison.
  */
 #include <assert.h>
 #include <errno.h>
@@ -107,8 +107,8 @@ static int map(struct tag_view *v, const struct grant *g)
 }
 
 /*
- * What is mapped now is a part of what is wanted.  The list says what is mapped afterwards, also
- * when it was not all.
+ * Map the grants that are missing; all that is mapped already is wanted.  On an error the list
+ * says how far it came.
  */
 static int add(struct tag_view *v, const struct grants *want)
 {

@@ -17,8 +17,8 @@
  * is replaced by fresh before the addresses are given to another one, and what idle lanes still
  * map of it goes first when they next run.
  *
- * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  It is a
- * leaf, after process.lock; no call of jemalloc is made with it held.
+ * Locking: tags.lock guards all of struct tags, which tags are there, and who uses them.  Order:
+ * process.lock, tags.lock, the locks of vm/; no call of jemalloc is made with it held.
  */
 #ifndef STHREAD_TAG_H
 #define STHREAD_TAG_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Locks of the master on a file that a compartment opens, duplicates and closes stay what they are: those of the open file.
- * Those of the process do not, as SECURITY.md says, and are here to show that the compartment tried.  World: host; ST_FN:
+ * Those of the process do not, as docs/attacks.md says, and are here to show that the compartment tried.  World: host; ST_FN:
  * inside.
  */
 #include "tests/st.h"

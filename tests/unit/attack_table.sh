@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Every test that SECURITY.md names, as `file:function`, exists: a table that nobody checks is soon untrue.
+# Every test that docs/attacks.md names, as `file:function`, exists: a table that nobody checks is soon untrue.
 # shellcheck disable=SC2016 # these are the page's own backquotes
 set -eu
 
@@ -20,7 +20,7 @@ missing()
     return $bad
 }
 
-missing SECURITY.md 100
+missing docs/attacks.md 250
 
 # It fails when it should.
 false_page=$(mktemp)
