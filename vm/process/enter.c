@@ -421,8 +421,10 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 		if (off == stub_header()->report_ip && c->held.nr == REPORT_NR)
 			return on_report(c, s, f);
 		if (off == stub_header()->edit_ip && is_edit(c)) {
-			if (stub_allow(c)) /* else it asks again */
+			if (stub_allow(c)) { /* else it asks again */
 				c->allowed++;
+				atomic_fetch_add_explicit(&c->c.vm->edits, 1, memory_order_relaxed);
+			}
 			return GO_ON;
 		}
 		if (off == stub_header()->fault_ip)
