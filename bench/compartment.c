@@ -14,23 +14,21 @@
 
 #include "bench/compartment.h"
 
-#define PAGE	    4096UL
-#define CALLS	    128	 /* system calls in a run that has any */
-#define TOUCHES	    16UL /* pages that a run touches first */
+#define TIMES	    16L /* in a run that times what it does */
 /*
  * Every fourth page: what lies beside a page that was touched may be given with the next, so that
  * not each touch is a fault.
  */
-#define STRIDE	    4UL
-#define WINDOW	    (TOUCHES * STRIDE * PAGE)
-#define COW_WINDOWS 256UL
-#define CALL_OFFSET 2UL	 /* pages that calls are to make private lie between those that runs write to */
-#define STACK_DEPTH 24UL /* below what of the stack stays from run to run */
+#define STRIDE	    (4L * 4096)
+#define WINDOW	    (TIMES * STRIDE)
+#define COW_WINDOWS 256L
+#define CALL_OFFSET (STRIDE / 2) /* pages that calls are to make private lie between those that runs write to */
+#define STACK_DEPTH (24L * 4096) /* below what of the stack stays from run to run */
 
-static struct sthread_policy *policy;
+static struct sthread_policy *policy, *empty;
 static int file = -1;
 static unsigned char *cow_memory; /* COW_WINDOWS windows of the image */
-static unsigned long cow_window, call_window;
+static long cow_window, call_window;
 
 int bench_init(unsigned pool)
 {
@@ -71,54 +69,72 @@ static void *never_ends(void *arg)
 	return arg;
 }
 
-/* Inside: arg system calls that the master must make. */
-static void *seek(void *arg)
-{
-	for (uintptr_t n = (uintptr_t)arg; n; n--)
-		if (lseek(file, 0, SEEK_SET) != 0)
-			return (void *)1;
-	return NULL;
-}
+/*
+ * Inside: what is timed there, TIMES in a run, each by itself by the clock of the compartment. The
+ * median is what a run says: an interruption, or the first of something that the others then have,
+ * is no part of it.
+ */
+typedef bool timed_fn(unsigned char *at);
 
-/* Nanoseconds for writes to TOUCHES pages, by the clock of the compartment. */
-static void *timed_writes(volatile unsigned char *p)
+static void *median_of(timed_fn *fn, unsigned char *first, long step)
 {
-	uint64_t start;
+	uint64_t took[TIMES];
 
 	(void)now_ns(); /* touches the clock's own pages */
-	start = now_ns();
-	for (unsigned long i = TOUCHES; i-- > 0;)
-		p[i * STRIDE * PAGE] = 1;
-	return (void *)(uintptr_t)(now_ns() - start);
+	for (long i = 0; i < TIMES; i++) {
+		uint64_t start = now_ns(), t;
+		long at = i;
+
+		if (!fn(first + i * step))
+			return NULL;
+		t = now_ns() - start;
+		for (; at && took[at - 1] > t; at--)
+			took[at] = took[at - 1];
+		took[at] = t;
+	}
+	return (void *)(uintptr_t)took[TIMES / 2];
 }
 
-/* Inside: pages of the image. */
+static bool write_byte(unsigned char *at)
+{
+	*(volatile unsigned char *)at = 1;
+	return true;
+}
+
+static bool read_byte(unsigned char *at)
+{
+	return pread(file, at, 1, 0) == 1;
+}
+
+static bool seek_once(unsigned char *unused)
+{
+	(void)unused;
+	return lseek(file, 0, SEEK_SET) == 0;
+}
+
+/* Inside: pages of the image, the last one first. */
 static void *write_pages(void *arg)
 {
-	return timed_writes(arg);
+	return median_of(write_byte, (unsigned char *)arg + WINDOW - STRIDE, -STRIDE);
 }
 
 /* Inside: pages of the stack that were not there. */
 static void *write_stack(void *arg)
 {
-	uintptr_t at = (uintptr_t)__builtin_frame_address(0) - STACK_DEPTH * PAGE - WINDOW;
-
 	(void)arg;
-	return timed_writes((volatile unsigned char *)at);
+	return median_of(write_byte, (unsigned char *)__builtin_frame_address(0) - STACK_DEPTH, -STRIDE);
 }
 
-/* Inside: TOUCHES calls that each write a byte to a page of the image. */
+/* Inside: calls that each write a byte to a page of the image. */
 static void *read_pages(void *arg)
 {
-	unsigned char *p = arg;
-	uint64_t start;
+	return median_of(read_byte, arg, STRIDE);
+}
 
-	(void)now_ns();
-	start = now_ns();
-	for (unsigned long i = 0; i < TOUCHES; i++)
-		if (pread(file, p + i * STRIDE * PAGE, 1, 0) != 1)
-			return NULL;
-	return (void *)(uintptr_t)(now_ns() - start);
+/* Inside: system calls that the master must make. */
+static void *seek(void *arg)
+{
+	return median_of(seek_once, arg, 0);
 }
 
 int bench_call(const struct sthread_policy *p, void *(*fn)(void *), void *arg, void **value)
@@ -157,11 +173,15 @@ int setup_warm(void)
 		return -errno;
 	err = bench_init(0);
 	if (!err)
+		err = sthread_policy_create(&empty);
+	if (!err)
 		err = sthread_policy_create(&policy);
 	if (!err)
 		err = sthread_policy_fd(policy, file, STHREAD_FD_SEEK);
 	if (!err)
 		err = sthread_policy_syscall(policy, SYS_lseek, STHREAD_ALLOW);
+	if (!err)
+		err = sthread_policy_syscall(policy, SYS_clock_gettime, STHREAD_ALLOW);
 	return err;
 }
 
@@ -169,7 +189,7 @@ int sample_call(unsigned n, uint64_t *out)
 {
 	for (unsigned i = 0; i < n + WARM_UP; i++) {
 		uint64_t start = now_ns();
-		int err = bench_call(policy, nothing, NULL, NULL);
+		int err = bench_call(empty, nothing, NULL, NULL);
 		uint64_t took = now_ns() - start;
 
 		if (err)
@@ -188,7 +208,7 @@ int sample_create_join(unsigned n, uint64_t *out)
 
 		settle();
 		start = now_ns();
-		err = bench_create_join(policy, nothing, NULL);
+		err = bench_create_join(empty, nothing, NULL);
 		took = now_ns() - start;
 		if (err)
 			return err;
@@ -198,32 +218,23 @@ int sample_create_join(unsigned n, uint64_t *out)
 	return (int)n;
 }
 
-static int timed_seek(uintptr_t calls, uint64_t *took)
+/* A run that times what it does. */
+static int timed_run(void *(*fn)(void *), void *at, uint64_t *out)
 {
-	uint64_t start = now_ns();
-	void *failed;
-	int err = bench_call(policy, seek, (void *)calls, &failed);
+	void *took;
+	int err = bench_call(policy, fn, at, &took);
 
-	*took = now_ns() - start;
-	if (!err && failed)
-		err = -EPROTO;
-	return err;
+	*out = (uintptr_t)took;
+	return !err && !took ? -EPROTO : err;
 }
 
 int sample_syscall(unsigned n, uint64_t *out)
 {
-	uint64_t none, many;
-
 	for (unsigned i = 0; i < n; i++) {
-		int err = i ? 0 : timed_seek(CALLS, &many); /* warm up */
+		int err = timed_run(seek, NULL, &out[i]);
 
-		if (!err)
-			err = timed_seek(0, &none);
-		if (!err)
-			err = timed_seek(CALLS, &many);
 		if (err)
 			return err;
-		out[i] = many > none ? (many - none) / CALLS : 0;
 	}
 	return (int)n;
 }
@@ -263,7 +274,7 @@ int sample_late_cpu(unsigned n, uint64_t *out)
 
 int setup_cow(void)
 {
-	size_t len = COW_WINDOWS * WINDOW;
+	const size_t len = COW_WINDOWS * WINDOW;
 	int err;
 
 	cow_memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -271,7 +282,7 @@ int setup_cow(void)
 		return -errno;
 	memset(cow_memory, 0x5a, len); /* not zero: zero pages are not copied from the image */
 	file = memfd_create("bench", MFD_CLOEXEC);
-	if (file < 0 || ftruncate(file, (off_t)PAGE))
+	if (file < 0 || ftruncate(file, 4096))
 		return -errno;
 	err = bench_init(0);
 	if (!err)
@@ -285,18 +296,6 @@ int setup_cow(void)
 	return err;
 }
 
-/* A run that touches TOUCHES pages: of each the mean. */
-static int touched(void *(*fn)(void *), void *at, uint64_t *out)
-{
-	void *took;
-	int err = bench_call(policy, fn, at, &took);
-
-	if (!err && !took)
-		err = -EPROTO;
-	*out = (uintptr_t)took / TOUCHES;
-	return err;
-}
-
 /*
  * A compartment keeps its private pages when it is put back, so every run writes to pages that none
  * wrote to before. When all have been, it ends: later samples would be of something else.
@@ -306,7 +305,7 @@ int sample_cow(unsigned n, uint64_t *out)
 	unsigned i;
 
 	for (i = 0; i < n && cow_window < COW_WINDOWS; i++) {
-		int err = touched(write_pages, cow_memory + cow_window++ * WINDOW, &out[i]);
+		int err = timed_run(write_pages, cow_memory + cow_window++ * WINDOW, &out[i]);
 
 		if (err)
 			return err;
@@ -320,8 +319,8 @@ int sample_private(unsigned n, uint64_t *out)
 	unsigned i;
 
 	for (i = 0; i < n && call_window < COW_WINDOWS; i++) {
-		void *at = cow_memory + call_window++ * WINDOW + CALL_OFFSET * PAGE;
-		int err = touched(read_pages, at, &out[i]);
+		void *at = cow_memory + call_window++ * WINDOW + CALL_OFFSET;
+		int err = timed_run(read_pages, at, &out[i]);
 
 		if (err)
 			return err;
@@ -333,7 +332,7 @@ int sample_private(unsigned n, uint64_t *out)
 int sample_demand(unsigned n, uint64_t *out)
 {
 	for (unsigned i = 0; i < n; i++) {
-		int err = touched(write_stack, NULL, &out[i]);
+		int err = timed_run(write_stack, NULL, &out[i]);
 
 		if (err)
 			return err;
@@ -351,11 +350,11 @@ int sample_steady(unsigned n, uint64_t *out)
 	if (n < STEADY_VALUES)
 		return -EINVAL;
 	for (unsigned i = 0; i < WARM_UP && !err; i++)
-		err = bench_call(policy, nothing, NULL, NULL);
+		err = bench_call(empty, nothing, NULL, NULL);
 	if (!err)
 		err = sthread_stats(&was);
 	for (unsigned i = 0; i < runs && !err; i++)
-		err = bench_call(policy, nothing, NULL, NULL);
+		err = bench_call(empty, nothing, NULL, NULL);
 	if (!err)
 		err = sthread_stats(&is);
 	if (err)
