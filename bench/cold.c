@@ -422,18 +422,23 @@ static int look(double v[IDLE_VALUES])
 	return 0;
 }
 
-/* Least squares over equal steps, for one compartment more. */
+/*
+ * For one compartment more: the median of the steps, so that what another process of the host takes or
+ * gives back at once is no part of it.
+ */
 static double slope(double v[IDLE_STEPS + 1][IDLE_VALUES], enum idle_value which)
 {
-	double mean_x = IDLE_STEPS / 2.0, mean_y = 0, xy = 0, xx = 0;
+	double step[IDLE_STEPS];
 
-	for (unsigned i = 0; i <= IDLE_STEPS; i++)
-		mean_y += v[i][which] / (IDLE_STEPS + 1);
-	for (unsigned i = 0; i <= IDLE_STEPS; i++) {
-		xy += (i - mean_x) * (v[i][which] - mean_y);
-		xx += (i - mean_x) * (i - mean_x);
+	for (unsigned i = 0; i < IDLE_STEPS; i++) {
+		double d = (v[i + 1][which] - v[i][which]) / IDLE_STEP;
+		unsigned at = i;
+
+		for (; at && step[at - 1] > d; at--)
+			step[at] = step[at - 1];
+		step[at] = d;
 	}
-	return xy / xx / IDLE_STEP;
+	return (step[IDLE_STEPS / 2 - 1] + step[IDLE_STEPS / 2]) / 2;
 }
 
 /* How many are to be live at once in the end. */

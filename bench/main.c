@@ -87,7 +87,7 @@ static const struct series series[] = {
 	{ "steady.call", GROUP_WARM, ON_BOTH, FREE, WHEN_STEADY, STEADY_VALUES, sample_steady,
 	  "what the library counts in a warm sthread_call" },
 	{ "memory.idle", GROUP_IDLE, ON_BOTH, FREE, WHEN_IDLE, IDLE_VALUES, sample_idle,
-	  "what one more idle compartment takes, slope over 500" },
+	  "what one more idle compartment takes, median of steps of 50" },
 };
 #define SERIES (sizeof(series) / sizeof(*series))
 
