@@ -8,11 +8,14 @@
  * Thread and virtual processor are new then, too. A sample counts only if the library's statistics
  * say that it was cold.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -260,17 +263,56 @@ int sample_create_join_cold(unsigned n, uint64_t *out)
 	return sample_cold(run_create_join, n, out);
 }
 
+/* As in compartment.c, in a master of some size, in pairs: one at a time, so each is warmed up. */
+int sample_call_pooled(unsigned n, uint64_t *out)
+{
+	for (unsigned i = 0; i < n + WARM_UP; i++) {
+		uint64_t start = now_ns(), took;
+		int err = bench_call(empty, nothing, NULL, NULL);
+
+		took = now_ns() - start;
+		if (err)
+			return err;
+		if (i >= WARM_UP)
+			out[i - WARM_UP] = took;
+	}
+	return (int)n;
+}
+
+int sample_create_join_pooled(unsigned n, uint64_t *out)
+{
+	for (unsigned i = 0; i < n + WARM_UP; i++) {
+		struct timed t;
+
+		settle();
+		t = run_create_join();
+		if (t.err)
+			return t.err;
+		if (i >= WARM_UP)
+			out[i - WARM_UP] = t.took;
+	}
+	return (int)n;
+}
+
 /* ---- idle ------------------------------------------------------------------------------------ */
 
 #define IDLE_FIRST 50u /* live before it counts */
 #define IDLE_STEP  50u
 #define IDLE_STEPS 10u /* 500 in all, beyond the first */
-#define IDLE_MAX   (IDLE_FIRST + IDLE_STEP * IDLE_STEPS)
+#define IDLE_MAX   1000u
+#define STEPS_MAX  (IDLE_FIRST + IDLE_STEP * IDLE_STEPS)
 
 int setup_idle(void)
 {
-	int err = open_pipes();
+	struct rlimit files;
+	int err;
 
+	/* Each stub is two descriptors. */
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+	err = open_pipes();
 	if (!err)
 		err = bench_init(0);
 	if (!err)
@@ -278,53 +320,137 @@ int setup_idle(void)
 	return err;
 }
 
-static int look(double v[IDLE_VALUES])
-{
-	struct sthread_stats s;
-	unsigned long rss = 0, threads = 0;
-	char line[256];
-	FILE *f;
-	int err = sthread_stats(&s);
+/* KiB in a file of "name: n kB" lines. */
+struct field {
+	const char *name;
+	enum idle_value value;
+};
 
-	if (err)
-		return err;
-	f = fopen("/proc/self/status", "re");
+static int read_fields(const char *path, const struct field *fields, size_t n, double v[IDLE_VALUES])
+{
+	char line[256];
+	FILE *f = fopen(path, "re");
+
 	if (!f)
 		return -errno;
 	while (fgets(line, sizeof(line), f)) {
-		(void)!sscanf(line, "VmRSS: %lu", &rss);
-		(void)!sscanf(line, "Threads: %lu", &threads);
+		char *colon = strchr(line, ':');
+
+		if (!colon)
+			continue;
+		*colon = '\0';
+		for (size_t i = 0; i < n; i++)
+			if (!strcmp(fields[i].name, line))
+				v[fields[i].value] += strtod(colon + 1, NULL) *
+						      (fields[i].value < IDLE_VCPUS ? 1024 : 1);
 	}
 	fclose(f);
+	return 0;
+}
+
+/* The file that says how much memory is charged to this process' control group, kernel memory too. */
+static FILE *open_charged(void)
+{
+	static const struct {
+		const char *controller, *path;
+	} hierarchies[] = {
+		{ ":memory:", "/sys/fs/cgroup/memory%s/memory.usage_in_bytes" },
+		{ "0::", "/sys/fs/cgroup%s/memory.current" },
+	};
+	char line[256], path[512];
+	FILE *groups = fopen("/proc/self/cgroup", "re"), *f = NULL;
+
+	if (!groups)
+		return NULL;
+	while (!f && fgets(line, sizeof(line), groups)) {
+		line[strcspn(line, "\n")] = '\0';
+		for (unsigned i = 0; i < 2 && !f; i++) {
+			const char *at = strstr(line, hierarchies[i].controller);
+
+			if (!at)
+				continue;
+			at += strlen(hierarchies[i].controller);
+			snprintf(path, sizeof(path), hierarchies[i].path, strcmp(at, "/") ? at : "");
+			f = fopen(path, "re");
+		}
+	}
+	fclose(groups);
+	return f;
+}
+
+static unsigned descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static int look(double v[IDLE_VALUES])
+{
+	static const struct field own[] = { { "VmRSS", IDLE_RSS }, { "Threads", IDLE_THREADS } };
+	static const struct field host[] = {
+		{ "AnonPages", IDLE_ANON },   { "Shmem", IDLE_SHMEM },
+		{ "PageTables", IDLE_TABLES }, { "SecPageTables", IDLE_TABLES },
+		{ "KernelStack", IDLE_STACKS }, { "SReclaimable", IDLE_SLAB },
+		{ "SUnreclaim", IDLE_SLAB },  { "Percpu", IDLE_PERCPU },
+	};
+	FILE *charged = open_charged();
+	struct sthread_stats s;
+	int err = sthread_stats(&s);
+
+	memset(v, 0, IDLE_VALUES * sizeof(*v));
+	if (!err)
+		err = read_fields("/proc/self/status", own, sizeof(own) / sizeof(*own), v);
+	if (!err)
+		err = read_fields("/proc/meminfo", host, sizeof(host) / sizeof(*host), v);
+	if (charged) {
+		if (fscanf(charged, "%lf", &v[IDLE_CHARGED]) != 1)
+			v[IDLE_CHARGED] = 0;
+		fclose(charged);
+	}
+	if (err)
+		return err;
 	v[IDLE_ARENA] = (double)s.pages_used * 4096;
-	v[IDLE_RSS] = (double)rss * 1024;
 	v[IDLE_VCPUS] = (double)s.vcpus;
-	v[IDLE_THREADS] = (double)threads;
+	v[IDLE_FDS] = descriptors();
 	v[IDLE_LIVE] = (double)s.live;
 	return 0;
 }
 
-/* Least squares over equal steps, for one compartment more. */
+/*
+ * For one compartment more: the median of the steps, so that what another process of the host takes or
+ * gives back at once is no part of it.
+ */
 static double slope(double v[IDLE_STEPS + 1][IDLE_VALUES], enum idle_value which)
 {
-	double mean_x = IDLE_STEPS / 2.0, mean_y = 0, xy = 0, xx = 0;
+	double step[IDLE_STEPS];
 
-	for (unsigned i = 0; i <= IDLE_STEPS; i++)
-		mean_y += v[i][which] / (IDLE_STEPS + 1);
-	for (unsigned i = 0; i <= IDLE_STEPS; i++) {
-		xy += (i - mean_x) * (v[i][which] - mean_y);
-		xx += (i - mean_x) * (i - mean_x);
+	for (unsigned i = 0; i < IDLE_STEPS; i++) {
+		double d = (v[i + 1][which] - v[i][which]) / IDLE_STEP;
+		unsigned at = i;
+
+		for (; at && step[at - 1] > d; at--)
+			step[at] = step[at - 1];
+		step[at] = d;
 	}
-	return xy / xx / IDLE_STEP;
+	return (step[IDLE_STEPS / 2 - 1] + step[IDLE_STEPS / 2]) / 2;
 }
 
-/*
- * What one more idle compartment takes, once: arena and resident bytes, and vCPUs and threads in
- * thousandths; then how many live ones there were.
- */
+/* How many are to be live at once in the end. */
+static unsigned idle_most(void)
+{
+	/* Of KVM's virtual processors there are 1024, and each takes seconds of an emulated computer. */
+	return here.machine == PROCESS ? IDLE_MAX : STEPS_MAX;
+}
+
 int sample_idle(unsigned n, uint64_t *out)
 {
-	static double v[IDLE_STEPS + 1][IDLE_VALUES];
+	static double v[IDLE_STEPS + 1][IDLE_VALUES], last[IDLE_VALUES];
 	static struct sthread *st[IDLE_MAX];
 	unsigned live = 0;
 	int err = 0, e;
@@ -339,6 +465,12 @@ int sample_idle(unsigned n, uint64_t *out)
 		if (!err)
 			err = look(v[step]);
 	}
+	while (!err && live < idle_most()) {
+		err = holder(&st[live]);
+		live += !err;
+	}
+	if (!err)
+		err = look(last);
 	e = let_go(st, live);
 	if (err || e)
 		return err ? err : e;
@@ -347,6 +479,7 @@ int sample_idle(unsigned n, uint64_t *out)
 
 		out[i] = s > 0 ? (uint64_t)(s + 0.5) : 0;
 	}
-	out[IDLE_LIVE] = (uint64_t)v[IDLE_STEPS][IDLE_LIVE];
+	out[IDLE_LIVE] = (uint64_t)last[IDLE_LIVE];
+	out[IDLE_ANSWERED] = live; /* each returned what it was to */
 	return IDLE_VALUES;
 }

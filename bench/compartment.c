@@ -14,22 +14,35 @@
 
 #include "bench/compartment.h"
 
-#define CALLS	    128	 /* system calls in a run that has any */
-#define COW_PAGES   16UL /* pages that a run writes to first */
-#define COW_WINDOWS 1024UL
+#define TIMES	    16L /* in a run that times what it does */
+/*
+ * Every fourth page: what lies beside a page that was touched may be given with the next, so that
+ * not each touch is a fault.
+ */
+#define STRIDE	    (4L * 4096)
+#define WINDOW	    (TIMES * STRIDE)
+#define COW_WINDOWS 256L
+#define CALL_OFFSET (STRIDE / 2) /* pages that calls are to make private lie between those that runs write to */
+#define STACK_DEPTH (24L * 4096) /* below what of the stack stays from run to run */
 
-static struct sthread_policy *policy;
+static struct sthread_policy *policy, *empty;
 static int file = -1;
-static unsigned char *cow_memory; /* COW_WINDOWS * COW_PAGES pages of the image */
-static unsigned long cow_window;
+static unsigned char *cow_memory; /* COW_WINDOWS windows of the image */
+static long cow_window, call_window;
 
 int bench_init(unsigned pool)
 {
-	struct sthread_config cfg = { .size = sizeof(cfg), .pool = pool };
+	struct sthread_config cfg = {
+		.size = sizeof(cfg),
+		.pool = pool,
+		.machine = here.machine == KVM ? STHREAD_MACHINE_KVM : STHREAD_MACHINE_PROCESS,
+	};
 	const char *where = getenv("STHREAD_PLACEMENT"); /* as for the tests */
 	struct sthread_stats stats;
 	int err;
 
+	if (here.machine != KVM)
+		where = NULL;
 	if (where && !strcmp(where, "host"))
 		cfg.placement = STHREAD_PLACE_HOST;
 	if (where && !strcmp(where, "ring0"))
@@ -37,7 +50,7 @@ int bench_init(unsigned pool)
 	err = sthread_init(&cfg);
 	if (!err)
 		err = sthread_stats(&stats);
-	if (!err)
+	if (!err && here.machine == KVM)
 		facts->placement = (int)stats.placement;
 	return err;
 }
@@ -56,26 +69,72 @@ static void *never_ends(void *arg)
 	return arg;
 }
 
-/* Inside: arg system calls that the master must make. */
-static void *seek(void *arg)
-{
-	for (uintptr_t n = (uintptr_t)arg; n; n--)
-		if (lseek(file, 0, SEEK_SET) != 0)
-			return (void *)1;
-	return NULL;
-}
+/*
+ * Inside: what is timed there, TIMES in a run, each by itself by the clock of the compartment. The
+ * median is what a run says: an interruption, or the first of something that the others then have,
+ * is no part of it.
+ */
+typedef bool timed_fn(unsigned char *at);
 
-/* Inside: nanoseconds for the first writes to COW_PAGES pages, by the clock of the compartment. */
-static void *write_pages(void *arg)
+static void *median_of(timed_fn *fn, unsigned char *first, long step)
 {
-	volatile unsigned char *p = arg;
-	uint64_t start;
+	uint64_t took[TIMES];
 
 	(void)now_ns(); /* touches the clock's own pages */
-	start = now_ns();
-	for (unsigned long i = 0; i < COW_PAGES; i++)
-		p[i * 4096] = 1;
-	return (void *)(uintptr_t)(now_ns() - start);
+	for (long i = 0; i < TIMES; i++) {
+		uint64_t start = now_ns(), t;
+		long at = i;
+
+		if (!fn(first + i * step))
+			return NULL;
+		t = now_ns() - start;
+		for (; at && took[at - 1] > t; at--)
+			took[at] = took[at - 1];
+		took[at] = t;
+	}
+	return (void *)(uintptr_t)took[TIMES / 2];
+}
+
+static bool write_byte(unsigned char *at)
+{
+	*(volatile unsigned char *)at = 1;
+	return true;
+}
+
+static bool read_byte(unsigned char *at)
+{
+	return pread(file, at, 1, 0) == 1;
+}
+
+static bool seek_once(unsigned char *unused)
+{
+	(void)unused;
+	return lseek(file, 0, SEEK_SET) == 0;
+}
+
+/* Inside: pages of the image, the last one first. */
+static void *write_pages(void *arg)
+{
+	return median_of(write_byte, (unsigned char *)arg + WINDOW - STRIDE, -STRIDE);
+}
+
+/* Inside: pages of the stack that were not there. */
+static void *write_stack(void *arg)
+{
+	(void)arg;
+	return median_of(write_byte, (unsigned char *)__builtin_frame_address(0) - STACK_DEPTH, -STRIDE);
+}
+
+/* Inside: calls that each write a byte to a page of the image. */
+static void *read_pages(void *arg)
+{
+	return median_of(read_byte, arg, STRIDE);
+}
+
+/* Inside: system calls that the master must make. */
+static void *seek(void *arg)
+{
+	return median_of(seek_once, arg, 0);
 }
 
 int bench_call(const struct sthread_policy *p, void *(*fn)(void *), void *arg, void **value)
@@ -114,11 +173,15 @@ int setup_warm(void)
 		return -errno;
 	err = bench_init(0);
 	if (!err)
+		err = sthread_policy_create(&empty);
+	if (!err)
 		err = sthread_policy_create(&policy);
 	if (!err)
 		err = sthread_policy_fd(policy, file, STHREAD_FD_SEEK);
 	if (!err)
 		err = sthread_policy_syscall(policy, SYS_lseek, STHREAD_ALLOW);
+	if (!err)
+		err = sthread_policy_syscall(policy, SYS_clock_gettime, STHREAD_ALLOW);
 	return err;
 }
 
@@ -126,7 +189,7 @@ int sample_call(unsigned n, uint64_t *out)
 {
 	for (unsigned i = 0; i < n + WARM_UP; i++) {
 		uint64_t start = now_ns();
-		int err = bench_call(policy, nothing, NULL, NULL);
+		int err = bench_call(empty, nothing, NULL, NULL);
 		uint64_t took = now_ns() - start;
 
 		if (err)
@@ -145,7 +208,7 @@ int sample_create_join(unsigned n, uint64_t *out)
 
 		settle();
 		start = now_ns();
-		err = bench_create_join(policy, nothing, NULL);
+		err = bench_create_join(empty, nothing, NULL);
 		took = now_ns() - start;
 		if (err)
 			return err;
@@ -155,32 +218,23 @@ int sample_create_join(unsigned n, uint64_t *out)
 	return (int)n;
 }
 
-static int timed_seek(uintptr_t calls, uint64_t *took)
+/* A run that times what it does. */
+static int timed_run(void *(*fn)(void *), void *at, uint64_t *out)
 {
-	uint64_t start = now_ns();
-	void *failed;
-	int err = bench_call(policy, seek, (void *)calls, &failed);
+	void *took;
+	int err = bench_call(policy, fn, at, &took);
 
-	*took = now_ns() - start;
-	if (!err && failed)
-		err = -EPROTO;
-	return err;
+	*out = (uintptr_t)took;
+	return !err && !took ? -EPROTO : err;
 }
 
 int sample_syscall(unsigned n, uint64_t *out)
 {
-	uint64_t none, many;
-
 	for (unsigned i = 0; i < n; i++) {
-		int err = i ? 0 : timed_seek(CALLS, &many); /* warm up */
+		int err = timed_run(seek, NULL, &out[i]);
 
-		if (!err)
-			err = timed_seek(0, &none);
-		if (!err)
-			err = timed_seek(CALLS, &many);
 		if (err)
 			return err;
-		out[i] = many > none ? (many - none) / CALLS : 0;
 	}
 	return (int)n;
 }
@@ -220,16 +274,23 @@ int sample_late_cpu(unsigned n, uint64_t *out)
 
 int setup_cow(void)
 {
-	size_t len = COW_WINDOWS * COW_PAGES * 4096;
+	const size_t len = COW_WINDOWS * WINDOW;
 	int err;
 
 	cow_memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (cow_memory == MAP_FAILED)
 		return -errno;
 	memset(cow_memory, 0x5a, len); /* not zero: zero pages are not copied from the image */
+	file = memfd_create("bench", MFD_CLOEXEC);
+	if (file < 0 || ftruncate(file, 4096))
+		return -errno;
 	err = bench_init(0);
 	if (!err)
 		err = sthread_policy_create(&policy);
+	if (!err)
+		err = sthread_policy_fd(policy, file, STHREAD_FD_READ | STHREAD_FD_SEEK);
+	if (!err)
+		err = sthread_policy_syscall(policy, SYS_pread64, STHREAD_ALLOW);
 	if (!err)
 		err = sthread_policy_syscall(policy, SYS_clock_gettime, STHREAD_ALLOW);
 	return err;
@@ -244,14 +305,63 @@ int sample_cow(unsigned n, uint64_t *out)
 	unsigned i;
 
 	for (i = 0; i < n && cow_window < COW_WINDOWS; i++) {
-		void *at = cow_memory + cow_window++ * COW_PAGES * 4096, *took;
-		int err = bench_call(policy, write_pages, at, &took);
+		int err = timed_run(write_pages, cow_memory + cow_window++ * WINDOW, &out[i]);
 
 		if (err)
 			return err;
-		if (!took)
-			return -EPROTO;
-		out[i] = (uintptr_t)took / COW_PAGES;
 	}
 	return (int)i;
+}
+
+/* Likewise. */
+int sample_private(unsigned n, uint64_t *out)
+{
+	unsigned i;
+
+	for (i = 0; i < n && call_window < COW_WINDOWS; i++) {
+		void *at = cow_memory + call_window++ * WINDOW + CALL_OFFSET;
+		int err = timed_run(read_pages, at, &out[i]);
+
+		if (err)
+			return err;
+	}
+	return (int)i;
+}
+
+/* What a run touches so far down on its stack goes again with it. */
+int sample_demand(unsigned n, uint64_t *out)
+{
+	for (unsigned i = 0; i < n; i++) {
+		int err = timed_run(write_stack, NULL, &out[i]);
+
+		if (err)
+			return err;
+	}
+	return (int)n;
+}
+
+/* What is counted in warm runs, of one, in thousandths. */
+int sample_steady(unsigned n, uint64_t *out)
+{
+	const unsigned runs = 100;
+	struct sthread_stats was, is;
+	int err = 0;
+
+	if (n < STEADY_VALUES)
+		return -EINVAL;
+	for (unsigned i = 0; i < WARM_UP && !err; i++)
+		err = bench_call(empty, nothing, NULL, NULL);
+	if (!err)
+		err = sthread_stats(&was);
+	for (unsigned i = 0; i < runs && !err; i++)
+		err = bench_call(empty, nothing, NULL, NULL);
+	if (!err)
+		err = sthread_stats(&is);
+	if (err)
+		return err;
+	out[STEADY_SWITCHES] = (is.world_switches - was.world_switches) * 1000 / runs;
+	out[STEADY_FAULTS] = (is.faults_cow + is.faults_demand - was.faults_cow - was.faults_demand) *
+			     1000 / runs;
+	out[STEADY_EDITS] = (is.page_table_edits - was.page_table_edits) * 1000 / runs;
+	return STEADY_VALUES;
 }

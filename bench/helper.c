@@ -2,6 +2,7 @@
 /* The groups' processes: each waits for a question, samples, answers.  World: host. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -24,10 +25,53 @@ struct answer {
 	bool setup_failed; /* result is of setup_fn */
 };
 
-static struct {
+static struct helper {
+	bool there; /* else none, or lost */
 	pid_t pid;
-	int fd; /* -1: none, or lost */
-} helpers[GROUPS] = { [0 ... GROUPS - 1] = { .fd = -1 } };
+	int fd;
+} helpers[GROUPS][MACHINES][PLACEMENTS];
+
+struct place here;
+
+static struct helper *helper_at(enum group g, struct place p)
+{
+	return &helpers[g][p.machine][p.processors];
+}
+
+/* This thread, and what it makes from now on, is on the n-th processor of those that there are. */
+static int pin(unsigned n)
+{
+	cpu_set_t all, one;
+
+	if (sched_getaffinity(0, sizeof(all), &all))
+		return -errno;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all) || n--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		return sched_setaffinity(0, sizeof(one), &one) ? -errno : 0;
+	}
+	return -ENODEV;
+}
+
+/*
+ * On two processors: what the set-up makes, which stubs are clones of, is on the second, and then
+ * the process goes to the first.
+ */
+static int set_up(setup_fn *setup)
+{
+	cpu_set_t all;
+	int err = sched_getaffinity(0, sizeof(all), &all) ? -errno : 0;
+
+	if (!err && here.processors != UNPINNED)
+		err = pin(here.processors == TWO);
+	if (!err && setup)
+		err = setup();
+	if (!err && here.processors == TWO)
+		err = sched_setaffinity(0, sizeof(all), &all) ? -errno : pin(0);
+	return err;
+}
 
 static bool move(int fd, void *buf, size_t len, bool out)
 {
@@ -56,8 +100,8 @@ __attribute__((noreturn)) static void serve(int fd, setup_fn *setup)
 	while (move(fd, &q, sizeof(q), false)) {
 		struct answer a = { 0 };
 
-		if (!ready && setup) {
-			a.result = setup();
+		if (!ready) {
+			a.result = set_up(setup);
 			a.setup_failed = a.result < 0;
 		}
 		if (!a.setup_failed) {
@@ -71,52 +115,64 @@ __attribute__((noreturn)) static void serve(int fd, setup_fn *setup)
 	_exit(0);
 }
 
-int helpers_start(setup_fn *const setup[GROUPS], const bool wanted[GROUPS])
+static int start(enum group g, struct place p, setup_fn *setup)
 {
-	fflush(NULL);
-	for (unsigned g = 0; g < GROUPS; g++) {
-		int fds[2];
+	struct helper *h = helper_at(g, p), *all = &helpers[0][0][0];
+	int fds[2];
 
-		if (!wanted[g])
-			continue;
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
-			return -errno;
-		helpers[g].pid = fork();
-		if (helpers[g].pid < 0) {
-			int err = -errno;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+		return -errno;
+	h->pid = fork();
+	if (h->pid < 0) {
+		int err = -errno;
 
-			close(fds[0]);
-			close(fds[1]);
-			return err;
-		}
-		if (helpers[g].pid == 0) {
-			for (unsigned k = 0; k < g; k++)
-				if (helpers[k].fd >= 0)
-					close(helpers[k].fd);
-			close(fds[0]);
-			serve(fds[1], setup[g]);
-		}
+		close(fds[0]);
 		close(fds[1]);
-		helpers[g].fd = fds[0];
+		return err;
 	}
+	if (h->pid == 0) {
+		here = p;
+		for (size_t i = 0; i < sizeof(helpers) / sizeof(*all); i++)
+			if (all[i].there)
+				close(all[i].fd);
+		close(fds[0]);
+		serve(fds[1], setup);
+	}
+	close(fds[1]);
+	h->fd = fds[0];
+	h->there = true;
 	return 0;
 }
 
+int helpers_start(setup_fn *const setup[GROUPS][MACHINES], wanted_fn *wanted)
+{
+	struct place p;
+	int err = 0;
+
+	fflush(NULL);
+	for (unsigned g = 0; g < GROUPS; g++)
+		for (p.machine = 0; p.machine < MACHINES; p.machine++)
+			for (p.processors = 0; p.processors < PLACEMENTS; p.processors++)
+				if (!err && wanted((enum group)g, p))
+					err = start((enum group)g, p, setup[g][p.machine]);
+	return err;
+}
+
 /* It died, or does not answer. */
-static const char *bury(enum group g)
+static const char *bury(struct helper *h)
 {
 	static char why[64];
 	int status = 0;
 
-	close(helpers[g].fd);
-	helpers[g].fd = -1;
-	if (waitpid(helpers[g].pid, &status, WNOHANG) == 0) {
+	close(h->fd);
+	h->there = false;
+	if (waitpid(h->pid, &status, WNOHANG) == 0) {
 		struct timespec second = { .tv_sec = 1 };
 
 		nanosleep(&second, NULL);
-		if (waitpid(helpers[g].pid, &status, WNOHANG) == 0) {
-			kill(helpers[g].pid, SIGKILL);
-			waitpid(helpers[g].pid, &status, 0);
+		if (waitpid(h->pid, &status, WNOHANG) == 0) {
+			kill(h->pid, SIGKILL);
+			waitpid(h->pid, &status, 0);
 			return "its process did not answer";
 		}
 	}
@@ -127,34 +183,46 @@ static const char *bury(enum group g)
 	return why;
 }
 
-int helper_ask(const struct series *s, unsigned n, uint64_t *out, const char **why)
+int helper_ask(const struct series *s, struct place at, unsigned n, uint64_t *out, const char **why)
 {
 	struct question q = { .sample = s->sample, .n = n };
-	int fd = helpers[s->group].fd;
+	struct helper *h = helper_at(s->group, at);
+	int fd = h->fd;
 	struct pollfd ready = { .fd = fd, .events = POLLIN };
 	struct answer a;
 
 	*why = NULL;
-	if (fd < 0) {
+	if (!h->there) {
 		*why = "its process is gone";
 		return -ESRCH;
 	}
 	if (!move(fd, &q, sizeof(q), true) || poll(&ready, 1, ANSWER_MS) != 1 ||
 	    !move(fd, &a, sizeof(a), false) ||
 	    (a.result > 0 && !move(fd, out, (size_t)a.result * sizeof(*out), false))) {
-		*why = bury(s->group);
+		*why = bury(h);
 		return -ESRCH;
 	}
 	return a.result;
 }
 
+static void stop(struct helper *h)
+{
+	if (!h->there)
+		return;
+	close(h->fd);
+	h->there = false;
+	waitpid(h->pid, NULL, 0);
+}
+
+void helper_stop(enum group g, struct place p)
+{
+	stop(helper_at(g, p));
+}
+
 void helpers_stop(void)
 {
-	for (unsigned g = 0; g < GROUPS; g++) {
-		if (helpers[g].fd < 0)
-			continue;
-		close(helpers[g].fd);
-		helpers[g].fd = -1;
-		waitpid(helpers[g].pid, NULL, 0);
-	}
+	struct helper *all = &helpers[0][0][0];
+
+	for (size_t i = 0; i < sizeof(helpers) / sizeof(*all); i++)
+		stop(&all[i]);
 }

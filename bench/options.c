@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c - the command line of sthread-bench.  World: host. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "bench/bench.h"
 
@@ -11,19 +14,47 @@ struct options options;
 static void usage(FILE *f)
 {
 	fputs("usage: sthread-bench [--json[=FILE]] [--count] [--filter NAME] [--samples N]\n"
-	      "                     [--cold-size] [--idle] [--all]\n"
+	      "                     [--machine kvm|process|both] [--cold-size] [--idle] [--all]\n"
 	      "       sthread-bench --list | --help\n"
 	      "\n"
 	      "  --json         figures for programs, on standard output; or into FILE, beside the table\n"
 	      "  --count        instructions instead of time, on a machine whose time stamp counter\n"
 	      "                 counts them (scripts/bench --count makes one); 51 samples, 15 of cold runs\n"
+	      "  --machine M    compartments on kvm, on process (stub processes), or on both;\n"
+	      "                 else on what can be used\n"
 	      "  --filter NAME  only series whose names have NAME in them\n"
 	      "  --samples N    of each series (1 to 20000) instead of its own number\n"
-	      "  --cold-size    only: cold create in a master of 1 GB against one of 10 MB, in pairs\n"
+	      "  --cold-size    only: calls and creates in a master of 1 GB against one of 10 MB, in pairs\n"
 	      "  --idle         only: what an idle compartment takes of memory\n"
 	      "  --all          everything\n"
 	      "  --list         the series, and what they are\n",
 	      f);
+}
+
+/* True: it is the name of machines. */
+static bool choose_machines(const char *name)
+{
+	options.machines[KVM] = !strcmp(name, "kvm") || !strcmp(name, "both");
+	options.machines[PROCESS] = !strcmp(name, "process") || !strcmp(name, "both");
+	options.asked_for = true;
+	return options.machines[KVM] || options.machines[PROCESS];
+}
+
+/* What STHREAD_PLACEMENT says, as for the tests; else what there is. */
+static void find_machines(void)
+{
+	const char *where = getenv("STHREAD_PLACEMENT");
+	int kvm;
+
+	if (where && *where) {
+		(void)choose_machines(strcmp(where, "process") ? "kvm" : "process");
+		return;
+	}
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	options.machines[KVM] = kvm >= 0;
+	options.machines[PROCESS] = true;
+	if (kvm >= 0)
+		close(kvm);
 }
 
 int options_parse(int argc, char **argv)
@@ -32,6 +63,7 @@ int options_parse(int argc, char **argv)
 		{ "json", optional_argument, NULL, 'j' },
 		{ "filter", required_argument, NULL, 'f' },
 		{ "samples", required_argument, NULL, 's' },
+		{ "machine", required_argument, NULL, 'm' },
 		{ "cold-size", no_argument, NULL, 'c' },
 		{ "idle", no_argument, NULL, 'i' },
 		{ "all", no_argument, NULL, 'a' },
@@ -63,6 +95,12 @@ int options_parse(int argc, char **argv)
 			}
 			options.samples = (unsigned)n;
 			break;
+		case 'm':
+			if (!choose_machines(optarg)) {
+				fprintf(stderr, "sthread-bench: --machine %s: not kvm, process or both\n", optarg);
+				return 2;
+			}
+			break;
 		case 'c':
 			options.when[WHEN_COLD_SIZE] = true;
 			break;
@@ -93,5 +131,9 @@ int options_parse(int argc, char **argv)
 	}
 	if (!options.when[WHEN_COLD_SIZE] && !options.when[WHEN_IDLE])
 		options.when[WHEN_ALWAYS] = true;
+	options.when[WHEN_STEADY] = options.when[WHEN_ALWAYS];
+	options.machines[SYSTEM] = true;
+	if (!options.asked_for)
+		find_machines();
 	return 0;
 }

@@ -307,7 +307,7 @@ DUNE_API void dune_reset_entry(void);
 struct dune_vm_stats {
 	uint64_t world_switches;        /* KVM_RUN calls; notifications of stubs */
 	uint64_t cow_faults, demand_faults, spurious_faults;
-	uint64_t edits;                 /* live entries changed by ring 0: of KVM */
+	uint64_t edits;                 /* live entries changed by ring 0; mappings, by stubs */
 	uint64_t pages_used, pages_total, table_pages;
 	uint64_t vcpus, vcpus_lost, slots, spaces;
 };

@@ -444,7 +444,7 @@ struct sthread_stats {
 	uint64_t ended_faulted, ended_killed, ended_denied, ended_limit;
 	uint64_t gate_calls, gate_faults;       /* of gates; of them those that did not return properly */
 	uint64_t gate_denied;                   /* not granted, or out of order */
-	uint64_t page_table_edits;              /* live entries changed by guest ring 0 */
+	uint64_t page_table_edits;              /* live entries changed by guest ring 0; mappings, by stubs */
 	uint64_t pages_used, pages_total;       /* guest memory, pages of 4 KiB */
 	uint64_t table_pages;
 	uint64_t vcpus, vcpus_lost, slots;

@@ -47,6 +47,29 @@ static inline void futex_await(_Atomic uint32_t *word)
 	}
 }
 
+/*
+ * Likewise, for the end of a run, which says by `begun` that it has begun.  As long as it has not, it may be this
+ * processor that it waits for: so if its thread rested here last (cpu), it gets it at once, and else soon.
+ */
+#define FUTEX_BEGIN_NS 20000
+
+static inline void futex_await_run(_Atomic uint32_t *word, const _Atomic uint32_t *begun, int cpu)
+{
+	uint64_t now, since = 0, most;
+	struct timespec t;
+
+	while (!atomic_load(word)) {
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		now = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+		since = since ? since : now;
+		most = atomic_load(begun) ? FUTEX_SOON_NS : cpu == sched_getcpu() ? 0 : FUTEX_BEGIN_NS;
+		if (now - since < most)
+			sched_yield();
+		else
+			futex_wait(word, 0);
+	}
+}
+
 static inline void futex_wake(_Atomic uint32_t *word)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);

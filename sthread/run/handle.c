@@ -51,7 +51,7 @@ int sthread_join(struct sthread *st, struct sthread_result *result)
 	err = disown(st);
 	if (err)
 		return err;
-	futex_await(&st->done);
+	futex_await_run(&st->done, &st->begun, st->cpu);
 	if (result)
 		*result = st->result;
 	handle_put(st);

@@ -24,6 +24,8 @@ struct sthread {
 	void *(*fn)(void *);
 	void *arg;
 	_Atomic uint32_t done; /* futex: the result is there */
+	_Atomic uint32_t begun;
+	int cpu; /* where its worker rested last, or -1 */
 	atomic_uint refs;
 	pthread_mutex_t lock; /* guards lane, killed, owned */
 	struct lane *lane;    /* while it runs */

@@ -389,7 +389,7 @@ static int trim(struct lane *l, uint64_t low, uint64_t high, unsigned keep, bool
 		 used = 0;
 	uint64_t far_low = at_top ? low : edge, far_high = at_top ? edge : high;
 	const struct dune_private *list;
-	size_t n = dune_space_private(l->space, &list);
+	size_t n = dune_space_private(l->space, &list), there = 0;
 	bool beyond = false;
 	int err = 0;
 
@@ -404,10 +404,11 @@ static int trim(struct lane *l, uint64_t low, uint64_t high, unsigned keep, bool
 		}
 		at = at_top ? high - at : at + DUNE_PAGE_SIZE - low;
 		used = at > used ? at : used;
+		there += DUNE_PAGE_SIZE;
 	}
 	if (beyond)
 		err = dune_region_remove(l->space, dune_gva(far_low), far_high - far_low);
-	if (!used || err)
+	if (used == there || err) /* no hole */
 		return err;
 	low = at_top ? high - used : low;
 	err = dune_region_add(l->space, dune_gva(low), used, DUNE_READ | DUNE_WRITE);

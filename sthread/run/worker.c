@@ -30,8 +30,10 @@ static void run_job(struct worker *w, struct sthread *st)
 {
 	struct lane *l = w->lane;
 	uint64_t begun = st->creator ? watch_thread_cpu() + watch_ring3_cpu(l) : 0;
-	int err = lane_run(l, st->policy, st->fn, st->arg, st, &st->result);
+	int err;
 
+	atomic_store(&st->begun, 1);
+	err = lane_run(l, st->policy, st->fn, st->arg, st, &st->result);
 	if (st->creator)
 		st->spent[STHREAD_LIMIT_CPU_NS] += watch_thread_cpu() + watch_ring3_cpu(l) - begun;
 	if (err) {
@@ -56,6 +58,7 @@ static bool rest(struct worker *w)
 	pthread_mutex_lock(&process.lock);
 	stays = w->lane && !process.ending && process.nidle_workers < process.pool;
 	w->job = NULL;
+	w->cpu = sched_getcpu();
 	atomic_store(&w->wake, 0);
 	if (stays) {
 		w->idle_next = process.idle_workers;
@@ -160,6 +163,7 @@ static int worker_new(struct worker **out)
 
 	if (!w)
 		return -ENOMEM;
+	w->cpu = -1;
 	err = lane_get(&w->lane);
 	if (err)
 		goto no_lane;
@@ -300,6 +304,7 @@ int worker_start(struct sthread **out, const struct policy *value, void *(*fn)(v
 	st->fn = fn;
 	st->arg = arg;
 	st->owned = true;
+	st->cpu = w->cpu;
 	st->forks = process.forks;
 	if (creator) {
 		st->root = creator->nest.root;

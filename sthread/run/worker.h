@@ -20,6 +20,7 @@ struct worker {
 	_Atomic uint32_t wake; /* futex: a job is there, or the end */
 	_Atomic uint32_t up;   /* futex: 1 ready for jobs, 2 it could not be made so */
 	struct sthread *job;   /* NULL with wake: end */
+	int cpu;	       /* where it was when it had nothing to do any more; -1: it is new */
 	struct worker *idle_next;
 };
 

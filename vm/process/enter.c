@@ -41,7 +41,7 @@ static void set_initial_vectors(struct proc_vcpu *c)
 	if (c->initial_vectors)
 		return;
 	/* No component is present: each is put in its initial state, but for this one register. */
-	memset(c->request->vectors, 0, sizeof(c->request->vectors)); /* and nobody reads what they were */
+	memset(c->request->vectors, 0, proc_of(c->c.vm)->vectors_size); /* and nobody reads what they were */
 	memcpy(c->request->vectors + 24, &mxcsr, sizeof(mxcsr));
 	c->initial_vectors = true;
 }
@@ -248,6 +248,7 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_
 	struct dune_frame frame;
 	bool by_user;
 
+	c->signalled = true;
 	if (!take_frame(c, context, &frame, &by_user))
 		goto forged;
 	if (begins_again(c, &frame)) {
@@ -361,6 +362,7 @@ static int on_touch(struct proc_vcpu *c, struct dune_space *s)
 {
 	bool given, owes = owes_edits(c);
 
+	c->signalled = true;
 	/* A fault at an edit ends here too: what was told has not been made then. */
 	if (!owes)
 		realise_made(c);
@@ -419,8 +421,10 @@ static int on_notification(struct proc_vcpu *c, struct dune_space *s, struct dun
 		if (off == stub_header()->report_ip && c->held.nr == REPORT_NR)
 			return on_report(c, s, f);
 		if (off == stub_header()->edit_ip && is_edit(c)) {
-			if (stub_allow(c)) /* else it asks again */
+			if (stub_allow(c)) { /* else it asks again */
 				c->allowed++;
+				atomic_fetch_add_explicit(&c->c.vm->edits, 1, memory_order_relaxed);
+			}
 			return GO_ON;
 		}
 		if (off == stub_header()->fault_ip)

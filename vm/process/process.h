@@ -114,6 +114,7 @@ struct proc_vcpu {
 	atomic_bool busy;
 	enum stub_state state;
 	bool killable;		/* no signal but SIGKILL takes back a notification that the host has received */
+	bool signalled;		/* a handler has spoken since the signal stack was cleared */
 	bool settled;		/* it has given up what it shared with the zygote */
 	uint64_t fs, gs;	/* bases, as the last REPORT told them */
 	bool initial_vectors;	/* those in the request page are a new process's */

@@ -19,6 +19,8 @@
 #endif
 
 #define DEATH_MS 10000
+/* Of a signal stack, pages that are zeroed in place: those of one frame, and where its end is left. */
+#define SIGNALS_KEPT 4
 #define START_MS 10000
 
 /* ---- pages that stubs have, kept for the next ---- */
@@ -168,21 +170,62 @@ static int take_memory(struct proc_vcpu *c)
 		return err;
 	c->request = arena_host(&vm->arena, c->request_page);
 	c->signals = arena_host(&vm->arena, c->signal_pages);
-	memset(c->request, 0, sizeof(*c->request));
+	/* What lies beyond is never written: no memory is behind it. */
+	memset(c->request, 0, offsetof(struct request, vectors) + p->vectors_size);
 	stub_clear_signals(c);
 	return 0;
 }
 
+/* The next part of the signal stack that holds anything, from *at on.  0: there is none; -1: nobody can tell. */
+static int signals_data(struct proc_vcpu *c, uint64_t *at, uint64_t *end)
+{
+	int fd = proc_of(c->c.vm)->private_fd;
+	uint64_t limit = c->signal_pages.v + STUB_SIGNALS_SIZE;
+	off_t from = lseek(fd, (off_t)*at, SEEK_DATA), to;
+
+	if (from < 0)
+		return errno == ENXIO ? 0 : -1;
+	if ((uint64_t)from >= limit)
+		return 0;
+	to = lseek(fd, from, SEEK_HOLE);
+	if (to < 0)
+		return -1;
+	*at = (uint64_t)from;
+	*end = (uint64_t)to > limit ? limit : (uint64_t)to;
+	return 1;
+}
+
 void stub_clear_signals(struct proc_vcpu *c)
 {
-	struct proc_vm *p = proc_of(c->c.vm);
-	off_t at = (off_t)c->signal_pages.v, used = lseek(p->private_fd, at, SEEK_DATA);
+	struct {
+		uint64_t at, end;
+	} part[SIGNALS_KEPT];
+	uint64_t at = c->signal_pages.v, limit = at + STUB_SIGNALS_SIZE, end, pages = 0;
+	bool again = c->signalled;
+	unsigned n = 0;
+	int more = 0;
 
+	c->signalled = false;
 	/* Mostly no signal has come, and nothing is there. */
-	if (used >= at + STUB_SIGNALS_SIZE || (used < 0 && errno == ENXIO))
+	while (at < limit && pages <= SIGNALS_KEPT && (again || !n) && (more = signals_data(c, &at, &end)) > 0) {
+		pages += (end - at) / DUNE_PAGE_SIZE;
+		if (n < SIGNALS_KEPT) {
+			part[n].at = at;
+			part[n++].end = end;
+		}
+		at = end;
+	}
+	/*
+	 * Where signals come again and again, to zero a few pages costs less than to take them away, and have others at the
+	 * next.
+	 */
+	if (more < 0 || pages > SIGNALS_KEPT || !again) {
+		if ((more < 0 || n) && madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE))
+			memset(c->signals, 0, STUB_SIGNALS_SIZE);
 		return;
-	if (madvise(c->signals, STUB_SIGNALS_SIZE, MADV_REMOVE))
-		memset(c->signals, 0, STUB_SIGNALS_SIZE);
+	}
+	for (unsigned i = 0; i < n; i++)
+		memset(c->signals + (part[i].at - c->signal_pages.v), 0, part[i].end - part[i].at);
 }
 
 static int64_t spawn(struct proc_vcpu *c, int fds[2])

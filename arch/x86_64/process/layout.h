@@ -19,6 +19,7 @@
 #define STUB_TEXT_SIZE	   0x1000
 #define STUB_REQUEST	   0x1000
 #define STUB_REQUEST_SIZE  0x4000
+#define STUB_REQUEST_USED  0x2000 /* also by the vector registers that most processors have */
 #define STUB_SIGNALS	   0x8000
 #define STUB_SIGNALS_SIZE  0x8000
 #define STUB_ZYGOTE	   0x20000

@@ -22,6 +22,7 @@
 #define SCM_RIGHTS_ 1
 #define NOT_YET	  (-100000) /* no errno */
 #define DIES_WITH_PARENT 1 /* PR_SET_PDEATHSIG */
+#define POPULATE_READ	 22 /* MADV_POPULATE_READ: Linux 5.14 */
 
 extern char stub_start[];
 void zygote_main(const struct zygote_boot *boot);
@@ -82,8 +83,9 @@ static void become_stub(const struct zygote_boot *b, int *listener)
 	void (*start)(int *, uint64_t) = (void (*)(int *, uint64_t))stub_start;
 
 	if (zcall(__NR_prctl, DIES_WITH_PARENT, SIGKILL_, 0, 0, 0, 0) || zcall(__NR_getppid, 0, 0, 0, 0, 0, 0) != self ||
-	    zcall(__NR_mmap, (long)(b->base + STUB_REQUEST), STUB_REQUEST_SIZE, 1, 0x8011, STUB_FD_IMAGE,
+	    zcall(__NR_mmap, (long)(b->base + STUB_REQUEST), STUB_REQUEST_SIZE, 1, 0x11, STUB_FD_IMAGE,
 		  (long)request.request_at) < 0 ||
+	    zcall(__NR_madvise, (long)(b->base + STUB_REQUEST), STUB_REQUEST_USED, POPULATE_READ, 0, 0, 0) ||
 	    zcall(__NR_mmap, (long)(b->base + STUB_SIGNALS), STUB_SIGNALS_SIZE, 3, 0x11, STUB_FD_PRIVATE,
 		  (long)request.signals_at) < 0)
 		zcall(__NR_exit_group, 1, 0, 0, 0, 0, 0);
