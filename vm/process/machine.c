@@ -44,18 +44,25 @@ int above_standard(int fd)
  */
 static int memory_file(const char *name, uint64_t len, int *out)
 {
+	struct standard held;
 	struct rlimit limit;
 	int fd;
 
 	if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur < len)
 		return -EFBIG;
+	standard_hold(&held);
 	/* Kernels that know the flag may demand that one says whether the file is to be executed; older refuse it. */
 	fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL)
 		fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	fd = above_standard(fd);
-	if (fd < 0)
-		return -errno;
+	if (fd < 0) {
+		int err = errno;
+
+		standard_release(&held);
+		return -err;
+	}
+	standard_release(&held);
 	if (ftruncate(fd, (off_t)len)) {
 		int err = errno;
 

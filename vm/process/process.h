@@ -186,7 +186,7 @@ static inline const struct stub_header *stub_header(void)
 	return (const struct stub_header *)(stub_blob + STUB_ZYGOTE);
 }
 
-/* Descriptors of the program's are 0 to 2, also where it has closed them.  -1 as given. */
+/* Where 0 to 2 could not be held.  -1 as given. */
 int above_standard(int fd);
 
 /* ---- zygote.c ---- */
