@@ -380,8 +380,8 @@ static void proc_space_fini(struct dune_space *s)
 		stub_kill(c);
 		c->space = NULL;
 	}
-	if (proc_of(s->vm)->template == s)
-		proc_of(s->vm)->template = NULL;
+	if (proc_of(s->vm)->frozen == s)
+		proc_of(s->vm)->template = proc_of(s->vm)->frozen = NULL;
 }
 
 static int proc_freeze(struct dune_space *source)
@@ -389,12 +389,13 @@ static int proc_freeze(struct dune_space *source)
 	struct proc_vm *p = proc_of(source->vm);
 	int err;
 
-	if (p->template)
+	if (p->frozen)
 		return 0;
 	pthread_mutex_lock(&source->vm->making);
+	p->frozen = source;
 	err = zygote_ensure(source->vm);
-	if (!err)
-		err = zygote_template(source);
+	if (err)
+		p->frozen = NULL;
 	pthread_mutex_unlock(&source->vm->making);
 	return err;
 }

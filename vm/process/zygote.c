@@ -268,15 +268,15 @@ static int make(struct dune_vm *vm)
 int zygote_ensure(struct dune_vm *vm)
 {
 	struct proc_vm *p = proc_of(vm);
-	struct dune_space *template = p->template;
-	int err;
+	int err = 0;
 
-	if (is_alive(p))
-		return 0;
-	zygote_end(p);
-	err = make(vm);
-	if (!err && template)
-		err = zygote_template(template);
+	if (!is_alive(p)) {
+		zygote_end(p);
+		err = make(vm);
+	}
+	/* Also where the last attempt at it failed half way. */
+	if (!err && p->template != p->frozen)
+		err = zygote_template(p->frozen);
 	return err;
 }
 
