@@ -168,6 +168,19 @@ void vcpu_withdraw(struct dune_vcpu *c);
 /* In a child of fork(). */
 void vcpus_forked(void);
 
+/* ---- standard.c ---- */
+
+/*
+ * What the library opens is never descriptor 0, 1 or 2, not even for a moment: a thread that prints would write into it,
+ * and a program that opens these anew would close it.  Where they are free they are held meanwhile.
+ */
+struct standard {
+	int fd[3];
+	unsigned n;
+};
+void standard_hold(struct standard *h);
+void standard_release(struct standard *h);
+
 /* ---- vm.c ---- */
 
 struct dune_vm {

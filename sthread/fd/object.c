@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@
 #define ANON_INODE_TYPE 0x09041934
 
 static atomic_uint live;
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
+static struct fd_object *list;
 
 unsigned fd_objects(void)
 {
@@ -203,6 +206,14 @@ static int object_new(int host, enum fd_kind kind, struct fd_object **out)
 	o->file = atomic_fetch_add(&files, 1) + 1;
 	o->dev = st.st_dev;
 	o->ino = st.st_ino;
+	o->kept = false;
+	pthread_mutex_lock(&list_lock);
+	o->next = list;
+	o->link = &list;
+	if (list)
+		list->link = &o->next;
+	list = o;
+	pthread_mutex_unlock(&list_lock);
 	atomic_fetch_add(&live, 1);
 	*out = o;
 	return 0;
@@ -336,9 +347,42 @@ void fd_object_put(struct fd_object *o)
 	if (before > 1)
 		return;
 	cancel = cancel_disable();
+	pthread_mutex_lock(&list_lock);
+	*o->link = o->next;
+	if (o->next)
+		o->next->link = o->link;
+	pthread_mutex_unlock(&list_lock);
 	if (fd_object_intact(o))
 		close(o->host);
 	cancel_restore(cancel);
 	free(o);
 	atomic_fetch_sub(&live, 1);
+}
+
+/* ---- fork ---- */
+
+void fd_objects_before_fork(void)
+{
+	pthread_mutex_lock(&list_lock);
+}
+
+void fd_object_keep(struct fd_object *o)
+{
+	o->kept = true;
+}
+
+void fd_objects_after_fork(bool child)
+{
+	if (!child) {
+		pthread_mutex_unlock(&list_lock);
+		return;
+	}
+	pthread_mutex_init(&list_lock, NULL);
+	for (struct fd_object *o = list; o; o = o->next) {
+		if (!o->kept && fd_object_intact(o)) {
+			close(o->host);
+			o->host = -1; /* who still refers to it finds nothing there */
+		}
+		o->kept = false;
+	}
 }

@@ -47,6 +47,8 @@ struct fd_object {
 	bool bound;     /* socket: bound inside, to an address of the policy */
 	uint64_t file;  /* the same for duplicates that were made inside, unique among others; not 0 */
 	uint64_t dev, ino; /* what `host` was when it was made */
+	bool kept;         /* by the child of a fork that is under way */
+	struct fd_object *next, **link; /* all objects */
 };
 
 /*
@@ -94,6 +96,16 @@ struct fd_object *fd_object_get(struct fd_object *o);
 void fd_object_put(struct fd_object *o); /* NULL is fine; the last one closes what is intact */
 /* Objects alive in this process: what tests count. */
 unsigned fd_objects(void);
+
+/*
+ * A child of fork() keeps what a policy of the program's grants.  The others belong to compartments and gates of
+ * the parent, and their end must be seen by their peers also while the child lives: so it closes them.  What a
+ * thread is just opening, and is no object yet, it cannot know.  Order: before, then in the parent done, in the child
+ * keep for each and done.
+ */
+void fd_objects_before_fork(void);
+void fd_object_keep(struct fd_object *o);
+void fd_objects_after_fork(bool child);
 
 /*
  * Once per process: a handle of /proc as it is now, and which device a devtmpfs is.  Without them

@@ -86,7 +86,7 @@ static void clip(struct policy *v, const struct policy *of)
 static int new_policy(const struct lane *l, struct sthread_policy **out)
 {
 	struct sthread_policy *p;
-	int err = sthread_policy_create(&p);
+	int err = policy_create(&p);
 
 	if (err)
 		return err;

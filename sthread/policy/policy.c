@@ -20,21 +20,30 @@
 
 struct sthread_policy {
 	struct policy *now; /* lock */
+	struct sthread_policy *next, **link; /* of the program's; lock */
 };
 
 /* One for all handles, so that a fork finds each of them whole, and the lock free. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sthread_policy *handles;
 
 void policies_before_fork(void)
 {
 	pthread_mutex_lock(&lock);
+	fd_objects_before_fork();
 }
 
+/* What the child has of descriptors is what its own policies grant. */
 void policies_after_fork(bool child)
 {
-	if (child)
+	if (child) {
 		pthread_mutex_init(&lock, NULL);
-	else
+		for (struct sthread_policy *p = handles; p; p = p->next)
+			for (unsigned i = 0; i < p->now->n; i++)
+				fd_object_keep(p->now->grant[i].obj);
+	}
+	fd_objects_after_fork(child);
+	if (!child)
 		pthread_mutex_unlock(&lock);
 }
 
@@ -212,15 +221,10 @@ int policy_with_memory(const struct policy *p, const struct grant *e, const stru
 	return err;
 }
 
-STHREAD_API int sthread_policy_create(struct sthread_policy **out)
+int policy_create(struct sthread_policy **out)
 {
-	struct sthread_policy *p;
+	struct sthread_policy *p = calloc(1, sizeof(*p));
 
-	if (is_inside())
-		return inside_policy_create(out);
-	if (!out)
-		return -EINVAL;
-	p = malloc(sizeof(*p));
 	if (!p)
 		return -ENOMEM;
 	p->now = malloc(sizeof(*p->now));
@@ -233,6 +237,27 @@ STHREAD_API int sthread_policy_create(struct sthread_policy **out)
 	return 0;
 }
 
+STHREAD_API int sthread_policy_create(struct sthread_policy **out)
+{
+	struct sthread_policy *p;
+	int err;
+
+	if (is_inside())
+		return inside_policy_create(out);
+	err = out ? policy_create(&p) : -EINVAL;
+	if (err)
+		return err;
+	pthread_mutex_lock(&lock);
+	p->next = handles;
+	p->link = &handles;
+	if (handles)
+		handles->link = &p->next;
+	handles = p;
+	pthread_mutex_unlock(&lock);
+	*out = p;
+	return 0;
+}
+
 STHREAD_API void sthread_policy_destroy(struct sthread_policy *p)
 {
 	if (!p)
@@ -240,6 +265,13 @@ STHREAD_API void sthread_policy_destroy(struct sthread_policy *p)
 	if (is_inside()) {
 		inside_policy_destroy(p);
 		return;
+	}
+	if (p->link) {
+		pthread_mutex_lock(&lock);
+		*p->link = p->next;
+		if (p->next)
+			p->next->link = p->link;
+		pthread_mutex_unlock(&lock);
 	}
 	policy_put(p->now);
 	free(p);

@@ -119,6 +119,8 @@ int policy_gate(const struct policy *p, uint64_t handle);
 /* Into a value that is not shared yet; takes a reference.  -EEXIST, -ENOMEM. */
 int policy_gate_insert(struct policy *v, struct sthread_gate *gate);
 
+/* One that is no handle of the program's, for a compartment: sthread_policy_destroy() ends it, too.  -ENOMEM. */
+int policy_create(struct sthread_policy **out);
 /*
  * Locks all handles, with a lock that is a leaf, and gives the value to change, until
  * policy_edited(); NULL, and not locked: -ENOMEM.

@@ -9,6 +9,11 @@
  * of the run loop, and nothing else.  Whatever is refused fails with EPERM: a filter that kills
  * would end the program.
  *
+ * Who changes the program's user or groups has the C library change every thread's, by a signal whose
+ * handler makes the call, and aborts where one fails.  So these calls are allowed to that handler,
+ * told by the instruction pointer, and to nobody else: a call that is made for a compartment comes from
+ * elsewhere, and cannot take back rights that the program has laid down for a while.
+ *
  * no_new_privs, which an unprivileged filter needs, is the thread's own and inherited by what it
  * executes; a worker executes nothing.
  */
@@ -60,6 +65,7 @@ extern const struct filter_rule filter_loop[]; /* of the run loop and of the C l
  */
 struct filter_ids {
 	pid_t process, thread;
+	uint64_t setxid; /* the C library's handler that changes user and groups; 0: there is none */
 };
 unsigned filter_build(struct sock_filter out[FILTER_PROGRAM], const struct filter_ids *whose, uint32_t refuse);
 

@@ -109,6 +109,7 @@ static uint32_t verdict(const struct seccomp_data *d)
 		case BPF_ALU | BPF_AND | BPF_K: a &= k; break;
 		case BPF_ALU | BPF_RSH | BPF_K: a >>= k; break;
 		case BPF_ALU | BPF_LSH | BPF_X: CHECK(x < 32); a <<= x; break;
+		case BPF_JMP | BPF_JA: pc += k; break;
 		case BPF_JMP | BPF_JEQ | BPF_K: pc += a == k ? i->jt : i->jf; break;
 		case BPF_JMP | BPF_JGE | BPF_K: pc += a >= k ? i->jt : i->jf; break;
 		case BPF_JMP | BPF_JSET | BPF_K: pc += a & k ? i->jt : i->jf; break;
@@ -216,6 +217,35 @@ static void arguments(void)
 	CHECK(ALLOWED(fcntl, 5, F_GETFL) && !ALLOWED(fcntl, 5, F_SETOWN, 1) && !ALLOWED(fcntl, 5, F_SETLEASE));
 }
 
+/* Of the C library's handler, wherever in memory that is, and of nobody else. */
+static void identity(void)
+{
+	static const uint64_t handlers[] = { 0x7f0012345670, 0x7f00ffffff80, 0x10 };
+	static const unsigned calls[] = { __NR_setuid, __NR_setgid, __NR_setreuid, __NR_setregid, __NR_setresuid,
+					  __NR_setresgid, __NR_setgroups };
+
+	for (size_t h = 0; h < sizeof(handlers) / sizeof(handlers[0]); h++) {
+		const struct filter_ids whose = { getpid(), THREAD, handlers[h] };
+		const uint64_t at = handlers[h], others[] = { at - 2, at + 4096, at + (1UL << 32), at - (1UL << 32), 0, UINT64_MAX };
+
+		len = filter_build(program, &whose, REFUSED);
+		CHECK(len);
+		for (uint32_t nr = 0; nr < FILTER_CALLS; nr++) {
+			struct seccomp_data d = { .nr = (int)nr, .arch = AUDIT_ARCH_X86_64, .args = { 3, 3, 3 } };
+			bool one = false, before = expected(nr, (const uint64_t *)d.args);
+
+			for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+				one |= calls[i] == nr;
+			d.instruction_pointer = at + 80;
+			CHECK_MSG((verdict(&d) == SECCOMP_RET_ALLOW) == (one || before), "system call %u by the handler", nr);
+			for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+				d.instruction_pointer = others[i];
+				CHECK_MSG((verdict(&d) == SECCOMP_RET_ALLOW) == before, "system call %u by others", nr);
+			}
+		}
+	}
+}
+
 /* ---- by the kernel ---- */
 
 /* With arguments that no call can use. */
@@ -278,7 +308,7 @@ static void by_the_kernel(void)
 
 int main(void)
 {
-	const struct filter_ids whose = { getpid(), THREAD };
+	const struct filter_ids whose = { .process = getpid(), .thread = THREAD };
 
 	len = filter_build(program, &whose, REFUSED);
 	CHECK(len);
@@ -287,6 +317,7 @@ int main(void)
 	program_is_the_rows();
 	arguments();
 	by_the_kernel();
+	identity();
 	printf("%u instructions\n", len);
 	return 0;
 }

@@ -418,7 +418,7 @@ static void *behind_main(void *arg)
 {
 	struct sock_filter filter[FILTER_PROGRAM];
 	struct sock_fprog prog = { .filter = filter };
-	const struct filter_ids whose = { getpid(), (pid_t)syscall(SYS_gettid) };
+	const struct filter_ids whose = { .process = getpid(), .thread = (pid_t)syscall(SYS_gettid) };
 	struct behind *b = arg;
 
 	prog.len = (unsigned short)filter_build(filter, &whose, SECCOMP_RET_TRAP);

@@ -56,7 +56,7 @@ static int check_capabilities(struct kvm_vm *vm)
 	return 0;
 }
 
-static int open_kvm(struct kvm_vm *vm)
+static int open_both(struct kvm_vm *vm)
 {
 	struct arch_features f;
 	int err, tries = 100;
@@ -80,6 +80,17 @@ static int open_kvm(struct kvm_vm *vm)
 	vm->vm.info.umip = f.umip;
 	vm->vm.info.phys_bits = f.phys_bits;
 	return 0;
+}
+
+static int open_kvm(struct kvm_vm *vm)
+{
+	struct standard held;
+	int err;
+
+	standard_hold(&held);
+	err = open_both(vm);
+	standard_release(&held);
+	return err;
 }
 
 /* ---- probes: what this host really does ---- */

@@ -20,6 +20,7 @@ int kvm_vcpu_init(struct dune_vcpu *vcpu)
 	struct dune_vm *vm = vcpu->vm;
 	struct kvm_vm *kvm = kvm_of(vm);
 	struct arch_vcpu_setup setup;
+	struct standard held;
 	int err;
 
 	c->ring0 = vm->info.placement == DUNE_PLACE_RING0;
@@ -27,9 +28,12 @@ int kvm_vcpu_init(struct dune_vcpu *vcpu)
 	/* What can fail for want of memory comes first. */
 	if ((err = monmap_area(kvm, c)))
 		return err;
+	standard_hold(&held);
 	c->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)vcpu->id);
-	if (c->fd < 0)
-		return errno == EINVAL ? -EAGAIN : kvm_error(errno);
+	err = c->fd < 0 ? errno : 0;
+	standard_release(&held);
+	if (err)
+		return err == EINVAL ? -EAGAIN : kvm_error(err);
 	/* The number is taken for as long as the VM lives, whatever happens from here on. */
 	vm->nvcpus++;
 	c->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);

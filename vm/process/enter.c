@@ -263,6 +263,8 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_
 	c->traps = 0;
 	realise_made(c);
 	c->tells_all = true;
+	c->fs = c->held.args[2];
+	c->gs = c->held.args[3];
 	if (by_user || sig == STUB_KICK) {
 		if (c->kept)
 			deliver_kept(c, &frame);
@@ -306,8 +308,6 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 	if (why == STUB_KICK)
 		atomic_store(&c->interrupted, false);
 	c->state = STUB_AT_REPORT;
-	c->fs = c->held.args[2];
-	c->gs = c->held.args[3];
 	switch (why) {
 	case REPORT_END:
 		if (owes_edits(c))
@@ -616,14 +616,24 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 	return err;
 }
 
-/* Another in its place, with the same to do. */
+/* Another in its place, with the same to do, and what registers a frame does not have. */
 static int renew(struct proc_vcpu *c, struct dune_space *s)
 {
-	int err = replace(c, s);
+	const uint64_t fs = c->fs, gs = c->gs;
+	const bool initial = c->initial_vectors;
+	char vectors[sizeof(c->request->vectors)];
+	int err;
 
-	if (!err)
-		realise_bind(c, s);
-	return err;
+	memcpy(vectors, c->request->vectors, sizeof(vectors));
+	err = replace(c, s);
+	if (err)
+		return err;
+	c->fs = fs;
+	c->gs = gs;
+	memcpy(c->request->vectors, vectors, sizeof(vectors));
+	c->initial_vectors = initial;
+	realise_bind(c, s);
+	return 0;
 }
 
 static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f)

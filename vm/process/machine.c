@@ -44,18 +44,25 @@ int above_standard(int fd)
  */
 static int memory_file(const char *name, uint64_t len, int *out)
 {
+	struct standard held;
 	struct rlimit limit;
 	int fd;
 
 	if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur < len)
 		return -EFBIG;
+	standard_hold(&held);
 	/* Kernels that know the flag may demand that one says whether the file is to be executed; older refuse it. */
 	fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL)
 		fd = (int)syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	fd = above_standard(fd);
-	if (fd < 0)
-		return -errno;
+	if (fd < 0) {
+		int err = errno;
+
+		standard_release(&held);
+		return -err;
+	}
+	standard_release(&held);
 	if (ftruncate(fd, (off_t)len)) {
 		int err = errno;
 
@@ -391,8 +398,8 @@ static void proc_space_fini(struct dune_space *s)
 		stub_kill(c);
 		c->space = NULL;
 	}
-	if (proc_of(s->vm)->template == s)
-		proc_of(s->vm)->template = NULL;
+	if (proc_of(s->vm)->frozen == s)
+		proc_of(s->vm)->template = proc_of(s->vm)->frozen = NULL;
 }
 
 static int proc_freeze(struct dune_space *source)
@@ -400,12 +407,13 @@ static int proc_freeze(struct dune_space *source)
 	struct proc_vm *p = proc_of(source->vm);
 	int err;
 
-	if (p->template)
+	if (p->frozen)
 		return 0;
 	pthread_mutex_lock(&source->vm->making);
+	p->frozen = source;
 	err = zygote_ensure(source->vm);
-	if (!err)
-		err = zygote_template(source);
+	if (err)
+		p->frozen = NULL;
 	pthread_mutex_unlock(&source->vm->making);
 	return err;
 }

@@ -74,6 +74,7 @@ struct proc_vm {
 	size_t inherited;     /* the first so many windows are in its memory, at their addresses */
 	unsigned shared_known;	     /* how many shared ranges it has the files of */
 	struct dune_space *template; /* what its memory realises; or NULL */
+	struct dune_space *frozen;   /* what it is to realise, this one and any that takes its place; or NULL */
 
 	bool must_poll; /* a death does not end the wait for a notification: before Linux 6.11 */
 	size_t vectors_size;
@@ -116,7 +117,7 @@ struct proc_vcpu {
 	bool killable;		/* no signal but SIGKILL takes back a notification that the host has received */
 	bool signalled;		/* a handler has spoken since the signal stack was cleared */
 	bool settled;		/* it has given up what it shared with the zygote */
-	uint64_t fs, gs;	/* bases, as the last REPORT told them */
+	uint64_t fs, gs;	/* bases of the compartment's; of one that has not left REPORT, as it is told */
 	bool initial_vectors;	/* those in the request page are a new process's */
 	uint64_t id;		/* of the notification that holds it */
 	struct seccomp_data held;
@@ -187,7 +188,7 @@ static inline const struct stub_header *stub_header(void)
 	return (const struct stub_header *)(stub_blob + STUB_ZYGOTE);
 }
 
-/* Descriptors of the program's are 0 to 2, also where it has closed them.  -1 as given. */
+/* Where 0 to 2 could not be held.  -1 as given. */
 int above_standard(int fd);
 
 /* ---- zygote.c ---- */

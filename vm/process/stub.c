@@ -270,6 +270,7 @@ static int error_of(int64_t err)
 	switch (err) {
 	case -EMFILE:
 	case -ENFILE:
+	case -ECHILD: /* it was killed before it was one */
 		return -EAGAIN;
 	case -EBUSY: /* a listener is around us already */
 	case -EINVAL: /* the kernel knows none */

@@ -160,11 +160,15 @@ int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2]
 	size_t len = offsetof(struct zygote_request, map) + (r->verb == ZYGOTE_MAP ? r->n * sizeof(r->map[0]) : 0);
 	struct iovec iov = { (void *)r, len };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct standard held = { .n = 0 };
 	int64_t result = -EIO;
 
 	pthread_mutex_lock(&p->talk);
+	if (fds)
+		standard_hold(&held);
 	if (p->socket >= 0 && sendmsg(p->socket, &h, MSG_NOSIGNAL) == (ssize_t)len)
 		result = await_answer(p, fds);
+	standard_release(&held);
 	pthread_mutex_unlock(&p->talk);
 	return result;
 }
@@ -196,7 +200,7 @@ void zygote_end(struct proc_vm *p)
 	p->template = NULL;
 }
 
-static int make(struct dune_vm *vm)
+static int make_one(struct dune_vm *vm)
 {
 	static struct birth b; /* vm->making held, and the child has a copy */
 	struct proc_vm *p = proc_of(vm);
@@ -250,18 +254,29 @@ static int make(struct dune_vm *vm)
 	return err;
 }
 
+static int make(struct dune_vm *vm)
+{
+	struct standard held;
+	int err;
+
+	standard_hold(&held);
+	err = make_one(vm);
+	standard_release(&held);
+	return err;
+}
+
 int zygote_ensure(struct dune_vm *vm)
 {
 	struct proc_vm *p = proc_of(vm);
-	struct dune_space *template = p->template;
-	int err;
+	int err = 0;
 
-	if (is_alive(p))
-		return 0;
-	zygote_end(p);
-	err = make(vm);
-	if (!err && template)
-		err = zygote_template(template);
+	if (!is_alive(p)) {
+		zygote_end(p);
+		err = make(vm);
+	}
+	/* Also where the last attempt at it failed half way. */
+	if (!err && p->template != p->frozen)
+		err = zygote_template(p->frozen);
 	return err;
 }
 

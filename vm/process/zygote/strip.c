@@ -33,7 +33,8 @@ struct kernel_sigaction {
 
 /*
  * What a stub may raise, the host's, and SIGCONT: a call that a stop interrupted is reported, not begun again.  All others
- * do nothing.
+ * do nothing.  In this process, which has no stack for handlers, those are blocked: whoever sends them, as a service manager
+ * does with SIGCONT, ends nobody.  A stub unblocks them.
  */
 static bool is_caught(int sig)
 {
@@ -47,7 +48,7 @@ static long set_signals(const struct zygote_boot *b)
 		uint32_t flags, pad;
 		uint64_t size;
 	} stack = { b->base + STUB_SIGNALS, 0, 0, STUB_SIGNALS_SIZE };
-	uint64_t none = 0;
+	uint64_t caught = 0;
 	long err = zcall(__NR_sigaltstack, (long)&stack, 0, 0, 0, 0, 0);
 
 	for (int sig = 1; sig <= SIGNALS && !err; sig++) {
@@ -56,6 +57,7 @@ static long set_signals(const struct zygote_boot *b)
 		if (sig == SIGKILL_ || sig == SIGSTOP_)
 			continue;
 		if (is_caught(sig)) {
+			caught |= 1UL << (sig - 1);
 			sa.handler = stub_handler;
 			/* A call that the host has not heard of yet is made again. */
 			sa.flags = SA_SIGINFO_ | SA_ONSTACK_ | SA_NODEFER_ | SA_RESTORER_ | SA_RESTART_;
@@ -63,7 +65,7 @@ static long set_signals(const struct zygote_boot *b)
 		}
 		err = zcall(__NR_rt_sigaction, sig, (long)&sa, 0, 8, 0, 0);
 	}
-	return err ? err : zcall(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&none, 0, 8, 0, 0);
+	return err ? err : zcall(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&caught, 0, 8, 0, 0);
 }
 
 /*

@@ -81,13 +81,15 @@ static void become_stub(const struct zygote_boot *b, int *listener)
 {
 	uint64_t end = b->base + STUB_SIGNALS + STUB_SIGNALS_SIZE;
 	void (*start)(int *, uint64_t) = (void (*)(int *, uint64_t))stub_start;
+	uint64_t none = 0;
 
 	if (zcall(__NR_prctl, DIES_WITH_PARENT, SIGKILL_, 0, 0, 0, 0) || zcall(__NR_getppid, 0, 0, 0, 0, 0, 0) != self ||
 	    zcall(__NR_mmap, (long)(b->base + STUB_REQUEST), STUB_REQUEST_SIZE, 1, 0x11, STUB_FD_IMAGE,
 		  (long)request.request_at) < 0 ||
 	    zcall(__NR_madvise, (long)(b->base + STUB_REQUEST), STUB_REQUEST_USED, POPULATE_READ, 0, 0, 0) ||
 	    zcall(__NR_mmap, (long)(b->base + STUB_SIGNALS), STUB_SIGNALS_SIZE, 3, 0x11, STUB_FD_PRIVATE,
-		  (long)request.signals_at) < 0)
+		  (long)request.signals_at) < 0 ||
+	    zcall(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&none, 0, 8, 0, 0))
 		zcall(__NR_exit_group, 1, 0, 0, 0, 0, 0);
 	start(listener, end);
 }
