@@ -63,6 +63,7 @@ struct dune_vm_info {
 	uint64_t xcr0;                  /* register components ring 3 may use */
 	unsigned max_vcpus;
 	unsigned phys_bits;             /* guest-physical address width */
+	uint64_t lowest;                /* nothing can be mapped below: what the kernel keeps from processes, or 0 */
 };
 
 /*
@@ -104,7 +105,8 @@ DUNE_MUST DUNE_API int dune_zero_block(struct dune_vm *vm, dune_gpa_t *out);
 /*
  * Memory of this process that the guest may be given to write: dune_slot_add_rw() of anything within
  * [addr, addr+len).  The range is the caller's, reserved without access, and stays so; its bytes are zero.  Where ring 3
- * is another process, it becomes shared memory; elsewhere all memory will do, and this does nothing.
+ * is another process, it becomes shared memory, while there is no vCPU (-EBUSY); elsewhere all memory will do, and this
+ * does nothing.
  */
 DUNE_MUST DUNE_API int dune_vm_share(struct dune_vm *vm, void *addr, size_t len);
 /*

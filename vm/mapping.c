@@ -28,7 +28,7 @@ bool space_is_reserved(const struct dune_space *s, dune_gva_t at, size_t len)
 {
 	uint64_t base = (uint64_t)s->vm->arena.base;
 
-	return at.v < base + s->vm->ops->reserved && len > 0 && at.v + len > base;
+	return len > 0 && (at.v < s->vm->info.lowest || (at.v < base + s->vm->ops->reserved && at.v + len > base));
 }
 
 int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len, unsigned prot)

@@ -188,9 +188,14 @@ static void ends_by(const struct sthread_policy *p, st_fn *fn, char *at, enum st
 	st_others_live();
 }
 
-/* The program withdraws its own access: compartments have no more, and it survives their attempts. */
+/*
+ * The program withdraws its own access: the library has no more either, and the program survives what compartments try.
+ * On KVM they have none themselves; a stub maps the tag's memory by itself, and keeps what its policy grants.
+ */
 static void protects_tag(void)
 {
+	const bool stubs = test_placement() == TEST_PLACEMENT_PROCESS;
+	const enum sthread_end in_vain = stubs ? STHREAD_RETURNED : STHREAD_FAULTED;
 	struct sthread_policy *p = st_policy();
 	struct sthread_tag *tag;
 	struct sthread_stats s;
@@ -209,17 +214,17 @@ static void protects_tag(void)
 		CHECK_EQ(at[0], 'w');
 		CHECK(!mprotect(at, PAGE, PROT_READ));
 		by_calls(p, at, -EFAULT);
-		ends_by(p, stores, at, STHREAD_FAULTED);
+		ends_by(p, stores, at, in_vain);
 		CHECK_EQ(at[0], 'w');
 		ends_by(p, loads, at, STHREAD_RETURNED);
 		CHECK(!mprotect(at, PAGE, PROT_NONE));
 		by_calls(p, at, -EFAULT);
-		ends_by(p, loads, at, STHREAD_FAULTED);
+		ends_by(p, loads, at, in_vain);
 		ends_by(p, stores, at + PAGE, STHREAD_RETURNED);
 		CHECK(!mprotect(at, PAGE, PROT_READ | PROT_WRITE));
 		CHECK(!madvise(at, PAGE, MADV_DONTNEED));
 		r = st_call(p, loads, at);
-		ST_RETURNED(&r, 0);
+		ST_RETURNED(&r, stubs ? 'w' : 0); /* shared memory of a file keeps its bytes */
 	}
 	CHECK_OK(sthread_stats(&s));
 	CHECK_EQ(s.vcpus_lost, 0);

@@ -243,6 +243,10 @@ static void bases(void)
 	struct sthread_result r;
 
 	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (!st_host_can(st_host_has_gs, (uint64_t)places[i])) {
+			NOTE("base %p: not on this host", places[i]);
+			continue;
+		}
 		r = st_call(NULL, calls_with_bases, places[i]);
 		ST_RETURNED(&r, 0);
 		r = st_run(NULL, faults_with_bases, places[i]);
@@ -265,10 +269,16 @@ static void flags(void)
 	}
 	/* Privilege bits that popfq leaves out. */
 	ST_PASSES(NULL, calls_with_flags, 0x3000);
-	/* The call clears the flag: the monitor does not step, nor does what follows.  The twin has no call. */
+	/*
+	 * The call clears the flag: the monitor does not step, nor does what follows.  In a process the kernel gives it
+	 * back.  The twin has no call.
+	 */
 	for (int i = 0; i < 2; i++) {
 		r = st_call(NULL, steps_into_call, NULL);
-		ST_RETURNED(&r, 0);
+		if (test_placement() == TEST_PLACEMENT_PROCESS)
+			ST_FAULTS(&r, STHREAD_FAULT_TRAP, 0, 0, ST_IN(steps_into_call), NULL);
+		else
+			ST_RETURNED(&r, 0);
 		r = st_run(NULL, steps_into_nop, NULL);
 		ST_FAULTS(&r, STHREAD_FAULT_TRAP, 0, 0, ST_IN(steps_into_nop), NULL);
 		CHECK_EQ(r.vector, 1u);

@@ -339,6 +339,10 @@ static void all(struct sthread_gate *fresh, struct sthread_gate *recycled)
 		NOTE("stack at %#lx", (unsigned long)board->sp);
 		faults();
 		own_calls(fresh, recycled);
+		if (!st_host_can(st_host_spins, board->sp)) {
+			NOTE("it cannot be interrupted on this host");
+			continue;
+		}
 		ended(STHREAD_LIMIT_WALL_NS, 0);
 		ended(STHREAD_LIMIT_WALL_NS, 600000000);
 		ended(STHREAD_LIMIT_CPU_NS, 200000000);

@@ -127,7 +127,7 @@ static pid_t zygote(void)
 	pid_t pid = 0;
 	FILE *f;
 
-	snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", machine()->zygote);
+	snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", machine()->zygote.fd);
 	f = fopen(name, "re");
 	while (f && fgets(line, sizeof(line), f))
 		sscanf(line, "Pid: %d", &pid);
@@ -202,16 +202,18 @@ static void still_good(const char *what)
 /* ---- random moments --------------------------------------------------------------------------------------------------- */
 
 /* What nothing is lost by comes first: a stub that is killed at rest is missed later. */
-enum what { STOP, STOP_ZYGOTE, TRACE, KILL, WHATS };
-static const char *const names[WHATS] = { "stubs stopped", "the zygote stopped", "stubs traced", "stubs killed" };
+enum what { STOP, STOP_ZYGOTE, TRACE, KILL, KILL_ZYGOTE, WHATS };
+static const char *const names[WHATS] = { "stubs stopped", "the zygote stopped", "stubs traced", "stubs killed",
+					  "zygotes killed" };
 
 static void disturb(enum what what, unsigned *seed)
 {
 	unsigned us = (unsigned)rand_r(seed) % 3000;
-	pid_t pid = what == STOP_ZYGOTE ? zygote() : a_stub((unsigned)rand_r(seed));
+	pid_t pid = what == STOP_ZYGOTE || what == KILL_ZYGOTE ? zygote() : a_stub((unsigned)rand_r(seed));
 
 	switch (what) {
 	case KILL:
+	case KILL_ZYGOTE:
 		tell(pid, SIGKILL);
 		break;
 	case STOP:
@@ -328,6 +330,61 @@ static void zygote_is_lost(void)
 	}
 }
 
+/* ---- registers that are the process's ---- */
+
+/* Inside, for a while, with others on the processor: 0, or how often the base of FS was not what it was. */
+static void *keeps_base(void *arg)
+{
+	uint64_t was, is;
+	uintptr_t changes = 0;
+
+	__asm__ volatile("rdfsbase %0" : "=r"(was));
+	for (uint64_t i = 0; i < (uint64_t)arg; i++) {
+		__asm__ volatile("rdfsbase %0" : "=r"(is));
+		changes += is != was;
+	}
+	return (void *)changes;
+}
+
+static void *calls_keeps_base(void *unused)
+{
+	struct sthread_result r = st_call(NULL, keeps_base, (void *)(100000000UL / (unsigned long)st_slow()));
+
+	(void)unused;
+	ST_RETURNED(&r, 0);
+	return NULL;
+}
+
+static void *is_busy(void *unused)
+{
+	while (!atomic_load(&over))
+		;
+	return unused;
+}
+
+/*
+ * The zygote is made anew by other threads than the first, and stubs are cloned from it: thread-local storage is still
+ * the compartment's, also where the kernel does not see what user code does to the base of FS.
+ */
+static void bases(void)
+{
+	pthread_t busy[4];
+
+	st_init();
+	atomic_store(&over, false);
+	for (int i = 0; i < 4; i++)
+		busy[i] = life_thread(is_busy, NULL);
+	for (int i = 0; i < 3; i++) {
+		tell(zygote(), SIGKILL);
+		life_nap(20000);
+		life_join(life_thread(calls_keeps_base, NULL));
+	}
+	atomic_store(&over, true);
+	for (int i = 0; i < 4; i++)
+		life_join(busy[i]);
+	sthread_fini();
+}
+
 /* ---- signals to all ---------------------------------------------------------------------------------------------------- */
 
 static atomic_uint arrived;
@@ -356,7 +413,7 @@ static void to_the_group(void)
 	int status;
 
 	NOTE("signals to the group");
-	CHECK(!setpgid(0, 0));
+	CHECK(!setpgid(0, 0) || getsid(0) == getpid()); /* who leads a session leads its group, too */
 	for (size_t i = 0; i < 3; i++)
 		CHECK(signal(sigs[i], on_signal) != SIG_ERR);
 	for (uintptr_t i = 0; i < 3; i++)
@@ -427,5 +484,6 @@ int main(void)
 	at_random_moments();
 	sthread_fini();
 	zygote_is_lost();
+	bases();
 	return TEST_PASSED;
 }

@@ -67,6 +67,7 @@ extern const char kick_start[], kick_spin[], kick_syscall[], kick_answer[], kick
 static struct dune_vcpu *c;
 static atomic_bool stop;
 static atomic_ulong kicks;
+static atomic_ulong fruitless; /* kicks seen since ring 3 was last known to get on */
 
 static void nap(unsigned long us)
 {
@@ -75,7 +76,10 @@ static void nap(unsigned long us)
 	nanosleep(&t, NULL);
 }
 
-/* Kicks at irregular distances, sometimes several at once. */
+/*
+ * Kicks at irregular distances, sometimes several at once.  Where the computer has so much else to do that each comes
+ * before ring 3 does anything, they become rarer.
+ */
 static void *storm(void *arg)
 {
 	unsigned seed = 12345;
@@ -86,7 +90,7 @@ static void *storm(void *arg)
 		atomic_fetch_add(&kicks, 1);
 		seed = seed * 1103515245 + 12345;
 		if (seed >> 28)
-			nap(seed >> 20 & 0xff);
+			nap((seed >> 20 & 0xff) + atomic_load(&fruitless) / 16);
 		else
 			for (volatile unsigned i = seed >> 20 & 0xff; i; i--)
 				;
@@ -135,6 +139,13 @@ static void check_frame(const struct dune_frame *f)
 	CHECK_EQ(f->rflags & ~0x108d5UL & ~0x200UL, 2);
 }
 
+/* Where it is at a call, a stub is asked for the registers that are no arguments. */
+static void check_all(struct dune_space *s, struct dune_frame *f)
+{
+	CHECK_OK(dune_vcpu_registers(c, s, f));
+	check_frame(f);
+}
+
 static struct dune_space *space(void)
 {
 	struct dune_space *s = guest_space();
@@ -156,10 +167,11 @@ static void each_is_seen(const char *routine, unsigned long rounds)
 
 	atomic_store(&stop, false);
 	CHECK_OK(pthread_create(&kicker, NULL, storm, NULL));
-	while (seen < rounds && guest_in_time(&begun, 2000)) {
+	while ((seen < rounds || !*count) && guest_in_time(&begun, 2000)) {
 		enum dune_exit e = dune_vcpu_run(c, s, &f);
 
-		check_frame(&f);
+		atomic_store(&fruitless, *count ? 0 : seen);
+		check_all(s, &f);
 		if (e == DUNE_EXIT_KICKED)
 			seen++;
 		else
@@ -177,6 +189,7 @@ static void each_is_seen(const char *routine, unsigned long rounds)
 		for (int i = 0; i < 10; i++)
 			CHECK_EQ(dune_vcpu_run(c, s, &f), DUNE_EXIT_SYSCALL);
 		CHECK_GT(*count, before);
+		check_all(s, &f);
 		CHECK_EQ(f.rbx - 7 - *count, 1);
 	} else {
 		CHECK_GT(before, 0);
@@ -197,7 +210,7 @@ static void *run_and_count(void *arg)
 	while (!atomic_load(&stop)) {
 		enum dune_exit e = dune_vcpu_run(c, r->s, &r->f);
 
-		check_frame(&r->f);
+		check_all(r->s, &r->f);
 		if (e == DUNE_EXIT_KICKED)
 			atomic_fetch_add(&r->seen, 1);
 		else
@@ -284,8 +297,9 @@ static void faults(bool cow, unsigned long rounds)
 			s = guest_space();
 			CHECK_OK(dune_region_add(s, dune_gva(BASE), end - BASE, RW));
 		}
+		atomic_store(&fruitless, 0);
 		while ((e = dune_vcpu_run(c, s, &f)) == DUNE_EXIT_KICKED)
-			;
+			atomic_fetch_add(&fruitless, 1);
 		CHECK_MSG(e == DUNE_EXIT_SYSCALL && f.rax == GUEST_DONE && f.rdi == end, "%s",
 			  guest_exit_text(e, &f));
 		CHECK_EQ(*guest_shared(s), PAGES);
@@ -303,8 +317,8 @@ static void faults(bool cow, unsigned long rounds)
 			CHECK_EQ(words[511], cow ? 0x7e9 : 0);
 		}
 		dune_vm_free(s);
-		/* The same number of pages is left over by every round. */
-		if (i == 0)
+		/* The same number of pages is left over by every round, once the stub realises no space of before. */
+		if (i <= 1)
 			used = guest_pages_used();
 		CHECK_EQ(guest_pages_used(), used);
 	}

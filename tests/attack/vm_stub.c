@@ -184,7 +184,7 @@ static void numbers(void)
 		const uint64_t r[7] = { calls[i], VICTIM, 4096, 3, 0x8011, STUB_FD_PRIVATE, secret.v };
 		enum dune_exit e = jump(stub_call, AT(stub_syscall), r, &f);
 
-		CHECK_MSG(e == DUNE_EXIT_SYSCALL && f.rax == calls[i] && f.rdi == VICTIM && f.rsi == 4096 && f.r9 == secret.v &&
+		CHECK_MSG(e == DUNE_EXIT_SYSCALL && f.rax == (uint64_t)(int)calls[i] && f.rdi == VICTIM && f.rsi == 4096 && f.r9 == secret.v &&
 				  f.rip == AT(stub_syscall) + 2,
 			  "call %#" PRIx64 ": %s", calls[i], guest_exit_text(e, &f));
 		/* The answer is what is said, and no more. */
@@ -522,32 +522,6 @@ static void unmapped(void)
 	still_good("after kicks");
 }
 
-static void killed(void)
-{
-	struct dune_frame f = guest_frame(guest_r_spin, 0, 0, GUEST_SHARED);
-
-	CHECK_OK(kill(proc_vcpu_of(c)->pid, SIGKILL));
-	CHECK_EQ(run(&f), DUNE_EXIT_LOST);
-	replace();
-	still_good("a stub killed");
-}
-
-static void zygote_killed(void)
-{
-	struct guest_thread t;
-	struct dune_vcpu *old = c;
-
-	*guest_shared(s) = 0;
-	guest_thread_start(&t, c, s, guest_r_spin, 0, 0, GUEST_SHARED);
-	guest_wait_progress(&t, guest_shared(s), 1000);
-	CHECK_OK((int)syscall(SYS_pidfd_send_signal, proc_of(guest_vm)->zygote, SIGKILL, NULL, 0));
-	guest_thread_join(&t);
-	CHECK_EQ(t.exit, DUNE_EXIT_LOST);
-	c = guest_vcpu();
-	dune_vcpu_destroy(old);
-	still_good("the zygote killed");
-}
-
 /* Whether the process is there; a dead one that nobody has reaped is not. */
 static bool lives(pid_t pid)
 {
@@ -564,6 +538,45 @@ static bool lives(pid_t pid)
 	close(fd);
 	state = strrchr(text, ')');
 	return strstr(text, "sthread-stub") && state && state[2] != 'Z' && state[2] != 'X';
+}
+
+/* One at rest has nothing that the next could lack; one that runs is lost. */
+static void killed(void)
+{
+	struct dune_frame f = guest_frame(guest_r_spin, 0, 0, GUEST_SHARED);
+	pid_t pid = proc_vcpu_of(c)->pid;
+	struct guest_thread t;
+
+	CHECK_OK(kill(pid, SIGKILL));
+	while (lives(pid))
+		sched_yield();
+	CHECK_EQ(run(&f), DUNE_EXIT_KICKED);
+	CHECK_NE(proc_vcpu_of(c)->pid, pid);
+	still_good("a stub killed at rest");
+	*guest_shared(s) = 0;
+	guest_thread_start(&t, c, s, guest_r_spin, 0, 0, GUEST_SHARED);
+	guest_wait_progress(&t, guest_shared(s), 1000);
+	CHECK_OK(kill(proc_vcpu_of(c)->pid, SIGKILL));
+	guest_thread_join(&t);
+	CHECK_EQ(t.exit, DUNE_EXIT_LOST);
+	replace();
+	still_good("a stub killed");
+}
+
+static void zygote_killed(void)
+{
+	struct guest_thread t;
+	struct dune_vcpu *old = c;
+
+	*guest_shared(s) = 0;
+	guest_thread_start(&t, c, s, guest_r_spin, 0, 0, GUEST_SHARED);
+	guest_wait_progress(&t, guest_shared(s), 1000);
+	CHECK_OK((int)syscall(SYS_pidfd_send_signal, proc_of(guest_vm)->zygote.fd, SIGKILL, NULL, 0));
+	guest_thread_join(&t);
+	CHECK_EQ(t.exit, DUNE_EXIT_LOST);
+	c = guest_vcpu();
+	dune_vcpu_destroy(old);
+	still_good("the zygote killed");
 }
 
 static void master_killed(bool as_nobody)
@@ -584,7 +597,7 @@ static void master_killed(bool as_nobody)
 		secret = guest_page(SECRET);
 		still_good("in another");
 		pid = proc_vcpu_of(c)->pid;
-		snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", proc_of(guest_vm)->zygote);
+		snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", proc_of(guest_vm)->zygote.fd);
 		info = fopen(line, "r");
 		CHECK(info);
 		while (fgets(line, sizeof(line), info))

@@ -68,8 +68,10 @@ static void mappings(void)
 	CHECK_ERR(dune_vm_map(s, dune_gva(-4096UL), page, 8192, RO), -EINVAL);
 	CHECK_ERR(dune_vm_map(s, dune_gva(0xffffffff80000000), page, 4096, RO), -EINVAL);
 	CHECK_OK(dune_vm_map(s, dune_gva(DUNE_USER_END - 4096), page, 4096, RO));
-	CHECK_OK(dune_vm_map(s, dune_gva(0), page, 4096, RO));
-	CHECK_EQ(guest_read(c, s, 0), 1);
+	CHECK_OK(dune_vm_map(s, dune_gva(guest_info.lowest), page, 4096, RO));
+	CHECK_EQ(guest_read(c, s, guest_info.lowest), 1);
+	if (guest_info.lowest)
+		CHECK_ERR(dune_vm_map(s, dune_gva(guest_info.lowest - 4096), page, 4096, RO), -EINVAL);
 	CHECK_EQ(guest_read(c, s, DUNE_USER_END - 4096), 1);
 	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE), 4096, DUNE_WRITE | DUNE_EXEC), -EINVAL);
 	CHECK_ERR(dune_vm_mprotect(s, dune_gva(BASE + 8), 4096, RO), -EINVAL);
@@ -156,6 +158,9 @@ static void clones(void)
 	dune_page_put(guest_vm, page);
 }
 
+/* May be written through windows: small pages, and large ones. */
+static char *small, *large;
+
 static void slots(void)
 {
 	char *p = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -179,7 +184,8 @@ static void slots(void)
 	/*
 	 * The rule: a slot shows whatever is mapped at that address later.  The host's secret, mapped where
 	 * something harmless was, is read by a compartment that nobody granted it.  Hence whoever adds a slot
-	 * owns or pins the mapping for ever, as the checkpoint does with every object it shows.
+	 * owns or pins the mapping for ever, as the checkpoint does with every object it shows.  A stub has inherited
+	 * what was there, or a copy.
 	 */
 	memset(p, 0x11, 4 * 4096);
 	CHECK_OK(dune_vm_map(s, dune_gva(BASE), first, 4 * 4096, RO));
@@ -187,7 +193,7 @@ static void slots(void)
 	CHECK(mmap(p, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 		   0) == p);
 	memset(p, 0x5e, 4 * 4096);
-	CHECK_EQ(guest_read(c, s, BASE), 0x5e5e5e5e5e5e5e5e);
+	CHECK_EQ(guest_read(c, s, BASE), guest_info.machine == DUNE_MACHINE_PROCESS ? 0x1111111111111111 : 0x5e5e5e5e5e5e5e5e);
 	guest_write_fault(c, s, BASE, PF_DENIED_WRITE);
 	CHECK(dune_slot_host(guest_vm, dune_gpa(first.v + 4096), false) == p + 4096);
 	CHECK(!dune_slot_host(guest_vm, first, true));
@@ -195,14 +201,24 @@ static void slots(void)
 	dune_vm_free(s);
 }
 
+/* Memory that windows may show for writing, on every machine; before the first vCPU. */
+static char *shareable(size_t len)
+{
+	char *p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	CHECK_OK(dune_vm_share(guest_vm, p, len));
+	CHECK_OK(mprotect(p, len, PROT_READ | PROT_WRITE));
+	return p;
+}
+
 /* A window that may be written: both worlds see the same bytes, and each leaf has rights of its own. */
 static void writable_slots(void)
 {
-	char *p = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p = small;
 	struct dune_space *s = guest_space();
 	dune_gpa_t first, again;
 
-	CHECK(p != MAP_FAILED);
 	CHECK_ERR(dune_slot_add_rw(guest_vm, p, 0, &first), -EINVAL);
 	CHECK_ERR(dune_slot_add_rw(guest_vm, p + 1, 4096, &first), -EINVAL);
 	CHECK_OK(dune_slot_add_rw(guest_vm, p, 4 * 4096, &first));
@@ -280,7 +296,7 @@ static void behind(void)
 /* A window that is read-only stays so, whoever asks and beside whatever; what is refused changes nothing. */
 static void windows_protected(void)
 {
-	char *p = mmap(NULL, 4 * GUEST_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p = large;
 	const uint64_t own = BASE + 8 * GUEST_HUGE;
 	struct dune_space *t = guest_space(), *s = guest_space();
 	const struct dune_private *list;
@@ -290,7 +306,6 @@ static void windows_protected(void)
 	size_t len;
 	unsigned prot;
 
-	CHECK(p != MAP_FAILED);
 	memset(p, 0x33, 4 * GUEST_HUGE);
 	CHECK_OK(dune_slot_add(guest_vm, p, 4 * GUEST_HUGE, &ro));
 	CHECK_OK(dune_slot_add_rw(guest_vm, p, 4 * GUEST_HUGE, &rw));
@@ -384,7 +399,11 @@ int main(void)
 	struct dune_vm_stats st;
 
 	guest_start(ARENA);
+	small = shareable(4 * 4096);
+	large = shareable(4 * GUEST_HUGE);
 	c = guest_vcpu();
+	if (guest_info.machine == DUNE_MACHINE_PROCESS)
+		CHECK_ERR(dune_vm_share(guest_vm, small, 4096), -EBUSY);
 	NOTE("creation");
 	creation();
 	NOTE("mappings");

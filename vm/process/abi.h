@@ -19,6 +19,7 @@ struct stub_header {
 	uint64_t handler, fault_ip;
 	uint64_t report, report_ip, edit_ip;
 	uint64_t resume, resume_end; /* nothing but registers is changed between them */
+	uint64_t left, left_end;     /* a touch is over; rip and rsp are at the beginning of the signal stack, all else is there */
 	uint64_t end;		     /* where a function returns to */
 	uint64_t start;
 	uint64_t text_end;

@@ -23,7 +23,6 @@
 
 #define KICK_MS	   2000 /* nothing can mask the signal: who does not report is stopped from outside */
 #define GO_ON	   (-1)
-#define LATE_MOST  8
 #define FRAME_INFO 304 /* of the signal frame: siginfo_t, behind the ucontext that the kernel makes */
 #define FRAME_REGS 40
 #define FRAME_FPU  224
@@ -75,30 +74,63 @@ static void finish_frame(struct dune_frame *f)
 	f->rflags = (f->rflags & FLAGS_USER) | FLAGS_FIXED;
 }
 
-/*
- * What a signal frame at this address says.  False: none can be there.  by_user: the signal was sent, and no
- * instruction's doing.
- */
-static bool take_frame(struct proc_vcpu *c, uint64_t context, struct dune_frame *f, bool *by_user)
+/* A signal, and what it interrupted. */
+struct interruption {
+	struct dune_frame f;
+	int sig;
+	bool by_user;	  /* it was sent, and is no instruction's doing */
+	uint64_t vectors; /* where on the signal stack the vector registers are, for take_vectors() */
+};
+
+/* What a signal frame at this address says.  False: none can be there. */
+static bool read_frame(const struct proc_vcpu *c, uint64_t context, struct interruption *out)
 {
-	uint64_t offset = context - (stub_base(c->c.vm) + STUB_SIGNALS), r[WORDS], vectors;
-	int32_t code;
+	uint64_t offset = context - (stub_base(c->c.vm) + STUB_SIGNALS), r[WORDS];
+	int32_t code, sig;
 
 	if (offset % 8 || offset >= STUB_SIGNALS_SIZE || STUB_SIGNALS_SIZE - offset < FRAME_INFO + sizeof(siginfo_t))
 		return false;
 	memcpy(r, c->signals + offset + FRAME_REGS, sizeof(r));
-	memcpy(&vectors, c->signals + offset + FRAME_FPU, sizeof(vectors));
+	memcpy(&out->vectors, c->signals + offset + FRAME_FPU, sizeof(out->vectors));
+	out->vectors -= stub_base(c->c.vm) + STUB_SIGNALS;
+	memcpy(&sig, c->signals + offset + FRAME_INFO, sizeof(sig));
 	memcpy(&code, c->signals + offset + FRAME_INFO + 8, sizeof(code));
-	*by_user = code <= 0;
-	*f = (struct dune_frame){
+	out->sig = sig;
+	out->by_user = code <= 0;
+	out->f = (struct dune_frame){
 		.r15 = r[R15], .r14 = r[R14], .r13 = r[R13], .r12 = r[R12], .rbp = r[RBP], .rbx = r[RBX],
 		.r11 = r[R11], .r10 = r[R10], .r9 = r[R9], .r8 = r[R8], .rax = r[RAX], .rcx = r[RCX],
 		.rdx = r[RDX], .rsi = r[RSI], .rdi = r[RDI], .vector = r[TRAPNO], .error = r[ERROR],
 		.rip = r[RIP], .rflags = r[FLAGS], .rsp = r[RSP], .cr2 = r[CR2],
 	};
-	finish_frame(f);
-	take_vectors(c, vectors - (stub_base(c->c.vm) + STUB_SIGNALS));
+	finish_frame(&out->f);
 	return true;
+}
+
+/*
+ * Signalled in a handler: what the compartment was doing is in the frame of the signal before, whose report this is then.
+ * There are its vector registers, too: the kernel starts handlers with initial ones.  False: it leads nowhere, which the
+ * compartment has made up.
+ */
+static bool unwind_handlers(const struct proc_vcpu *c, struct interruption *i)
+{
+	for (unsigned depth = 0; depth < STUB_SIGNALS_SIZE / 1024; depth++) {
+		uint64_t off = i->f.rip - stub_base(c->c.vm);
+
+		if (off >= STUB_TEXT_SIZE)
+			return true;
+		/* No handler yet: the function has returned, and says so next. */
+		if (off >= stub_header()->end || (off >= stub_header()->report && (int64_t)i->f.rdi == REPORT_END))
+			return true;
+		if (off >= stub_header()->left && off < stub_header()->left_end) {
+			memcpy(&i->f.rip, c->signals, sizeof(i->f.rip));
+			memcpy(&i->f.rsp, c->signals + 8, sizeof(i->f.rsp));
+			return i->f.rip - stub_base(c->c.vm) >= STUB_TEXT_SIZE;
+		}
+		if (!read_frame(c, off == stub_header()->handler ? i->f.rdx : i->f.rbp, i))
+			return false;
+	}
+	return false;
 }
 
 /* A system call as the kernel tells it: the other registers are not known. */
@@ -107,7 +139,7 @@ static void frame_of_call(struct proc_vcpu *c, struct dune_frame *f)
 	const __u64 *a = c->held.args;
 
 	*f = (struct dune_frame){
-		.rax = (uint32_t)c->held.nr, .rdi = a[0], .rsi = a[1], .rdx = a[2], .r10 = a[3], .r8 = a[4],
+		.rax = (uint64_t)(int64_t)c->held.nr, .rdi = a[0], .rsi = a[1], .rdx = a[2], .r10 = a[3], .r8 = a[4],
 		.r9 = a[5], .rip = c->held.instruction_pointer, .rcx = c->held.instruction_pointer,
 		.r11 = FLAGS_FIXED, .vector = VECTOR_SYSCALL,
 	};
@@ -126,17 +158,26 @@ static bool goes_on(const struct proc_vcpu *c, const struct dune_frame *f)
 
 /* ---- what a stub is told ---- */
 
+/* WRFSBASE takes what four levels of page tables reach, the kernel's half too; anything else would be a fault. */
 static uint64_t canonical(uint64_t base)
 {
-	return base < DUNE_USER_END ? base : 0;
+	return (uint64_t)((int64_t)(base << 16) >> 16) == base ? base : 0;
 }
 
-/* To resume *f behind all edits that are due; or, `then`, to report again. */
+/* To resume *f behind all edits that are due; or, `then`, to report again.  -EAGAIN: not in this stub. */
 static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 {
 	struct request *r = c->request;
-	int err = realise_edits(c);
+	const bool beginning = f->rip == (uint64_t)dune_reset_entry;
+	int err;
 
+	if (beginning) {
+		c->fs = f->rcx; /* which its first instructions load */
+		c->gs = 0;
+	}
+	c->fs = canonical(c->fs);
+	c->gs = canonical(c->gs);
+	err = realise_edits(c);
 	if (err)
 		return err;
 	(void)!stub_hint(c); /* without, a touch is a report */
@@ -147,23 +188,22 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 	r->hint_at = c->hint;
 	r->hint_len = c->hint_len * DUNE_PAGE_SIZE;
 	memcpy(r->regs, f, sizeof(r->regs));
-	if (f->rip == (uint64_t)dune_reset_entry) {
+	if (beginning) {
 		/* A new beginning; and where it ends, no signal is needed to begin the next. */
 		set_initial_vectors(c);
 		stub_clear_signals(c);
 		r->regs[offsetof(struct dune_frame, r8) / 8] = stub_base(c->c.vm) + stub_header()->end;
-		c->fs = c->gs = 0;
 	}
-	r->fs = canonical(c->fs);
-	r->gs = canonical(c->gs);
+	r->fs = c->fs;
+	r->gs = c->gs;
 	r->flags = f->rflags;
 	r->rsp = f->rsp;
 	r->rip = f->rip;
 	c->kept = false;
 	c->unheard = true;
 	c->state = STUB_INSIDE;
-	stub_answer(c, 0); /* if it was interrupted it reports again */
-	return 0;
+	/* If it was interrupted it reports again.  If it is dead, nothing of this has happened: another can take its place. */
+	return stub_answer(c, 0) || !stub_is_dead(c) ? 0 : -EAGAIN;
 }
 
 /* ---- what its notifications mean ---- */
@@ -243,17 +283,26 @@ static void deliver_kept(struct proc_vcpu *c, struct dune_frame *f)
 	f->rax = (uint64_t)c->kept_value;
 }
 
-static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_t context, struct dune_frame *f)
+/*
+ * The call that was answered is over, but a kernel that is itself a guest may not return to a stack pointer that is not
+ * canonical: a fault that the compartment does not have on a processor.  From REPORT it is loaded as a register.
+ */
+static bool returned_badly(const struct proc_vcpu *c, const struct dune_frame *f)
 {
-	struct dune_frame frame;
-	bool by_user;
+	return f->vector == VECTOR_GP && f->rip == c->kept_call.instruction_pointer && f->rax == (uint64_t)c->kept_value &&
+	       canonical(f->rsp) != f->rsp;
+}
+
+static int on_signal(struct proc_vcpu *c, struct dune_space *s, uint64_t context, struct dune_frame *f)
+{
+	struct interruption i;
 
 	c->signalled = true;
-	if (!take_frame(c, context, &frame, &by_user))
+	if (!read_frame(c, context, &i))
 		goto forged;
-	if (begins_again(c, &frame)) {
+	if (begins_again(c, &i.f)) {
 		/* Rights and flags that the last run left trap once: the handler has its own.  Bad registers trap again. */
-		if (!by_user && sig != STUB_KICK && c->traps++)
+		if (!i.by_user && c->traps++)
 			return ENTERED_LOST;
 		*f = c->ordered;
 		return ENTERED_AGAIN;
@@ -262,25 +311,33 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, int sig, uint64_
 		return ENTERED_LOST;
 	c->traps = 0;
 	realise_made(c);
+	if (!unwind_handlers(c, &i))
+		goto forged;
+	/* Not before: where it begins again, those of the request page are the compartment's, and the frame's are not. */
+	take_vectors(c, i.vectors);
 	c->tells_all = true;
 	c->fs = c->held.args[2];
 	c->gs = c->held.args[3];
-	if (by_user || sig == STUB_KICK) {
+	*f = i.f;
+	if (i.by_user) {
 		if (c->kept)
-			deliver_kept(c, &frame);
-		*f = frame;
+			deliver_kept(c, f);
+		f->vector = 0;
+		return ENTERED_AGAIN;
+	}
+	if (c->kept && returned_badly(c, f)) {
+		c->kept = false;
 		f->vector = 0;
 		return ENTERED_AGAIN;
 	}
 	c->kept = false;
-	*f = frame;
 	if (f->vector != VECTOR_PF)
 		return ENTERED_TRAP;
 	if (f->rip >= DUNE_USER_END) { /* the page of old system calls: what the kernel says of its argument */
 		f->cr2 = f->rip;
 		f->error = 0x14;
 	}
-	if (sig == SIGBUS && is_mapped(s, f->cr2)) { /* nothing is behind that page of a file */
+	if (i.sig == SIGBUS && is_mapped(s, f->cr2)) { /* nothing is behind that page of a file */
 		f->vector = VECTOR_MC;
 		f->error = 0;
 		return ENTERED_DECIDED;
@@ -333,7 +390,7 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 		return (int64_t)arg == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
 	default:
 		/* START is said once, to stub_spawn(): else it is the compartment that says so. */
-		return on_signal(c, s, why > 0 && why < 65 ? (int)why : 0, why > 0 && why < 65 ? arg : 0, f);
+		return on_signal(c, s, why > 0 && why < 65 ? arg : 0, f);
 	}
 }
 
@@ -502,26 +559,10 @@ static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, stru
 		if (c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip || c->held.nr != REPORT_NR)
 			continue;
 		r = on_report(c, s, f);
-		return r == ENTERED_LOST ? -EIO : 0;
+		if (r == ENTERED_LOST)
+			return -EIO;
+		return 0;
 	} while (stub_answer(c, value) || true);
-}
-
-/* Signalled in the handler of a touch: what the compartment was doing is in the frame that the handler was given. */
-static void find_interrupted(struct proc_vcpu *c, struct dune_frame *f)
-{
-	const uint64_t context[] = { f->rdx, f->rbp, f->rsi };
-	struct dune_frame outer;
-	bool by_user;
-
-	if (f->rip - stub_base(c->c.vm) >= STUB_TEXT_SIZE)
-		return;
-	for (unsigned i = 0; i < sizeof(context) / sizeof(context[0]); i++) {
-		if (take_frame(c, context[i], &outer, &by_user)) {
-			outer.vector = f->vector;
-			*f = outer;
-			return;
-		}
-	}
 }
 
 static int registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
@@ -529,8 +570,14 @@ static int registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_f
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	struct dune_frame all;
 
-	if (c->state == STUB_AT_REPORT)
-		find_interrupted(c, f);
+	if (c->rests && goes_on(c, f)) {
+		all = c->resting;
+		all.rax = f->rax;
+		all.vector = f->vector;
+		all.error = f->error;
+		*f = all;
+		return 0;
+	}
 	if (c->state != STUB_AT_CALL || !goes_on(c, f))
 		return 0;
 	if (recall(c, s, (int64_t)f->rax, &all)) {
@@ -675,33 +722,19 @@ static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f
 	return !err ? GO_ON : err == -ENOMEM ? ENTERED_NOMEM : ENTERED_LOST;
 }
 
-static bool in_stub(const struct proc_vcpu *c, const struct dune_frame *f)
-{
-	return f->rip - stub_base(c->c.vm) < STUB_TEXT_SIZE;
-}
-
 static enum entered enter(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
 {
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
-	bool late;
 	int r;
 
 	if (bind(c, s))
 		return ENTERED_LOST;
 	vcpu_publish(vcpu);
-	/*
-	 * Kicked in the handler of a touch, it first leaves that, so that the frame is the compartment's: some
-	 * instructions, and then it is kicked again.
-	 */
-	late = !vcpu_may_enter(vcpu);
-	if (late && (!in_stub(c, f) || c->state != STUB_AT_REPORT || c->late++ == LATE_MOST)) {
-		c->late = 0;
+	if (!vcpu_may_enter(vcpu)) {
 		vcpu_withdraw(vcpu);
 		return ENTERED_KICKED;
 	}
 	r = begin(c, s, f);
-	if (late && r == GO_ON && !stub_speaks(c, 1) && !atomic_exchange(&c->interrupted, true))
-		stub_signal(c, STUB_KICK);
 	while (r == GO_ON) {
 		r = await(c, s, -1) ? ENTERED_LOST : on_notification(c, s, f);
 	}

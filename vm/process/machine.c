@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -42,7 +43,7 @@ int above_standard(int fd)
  * A file in memory.  -EFBIG: longer than the limit of file sizes allows, of which the kernel would tell the program by a
  * signal.
  */
-static int memory_file(const char *name, uint64_t len, int *out)
+static int memory_file(const char *name, uint64_t len, struct own_fd *out)
 {
 	struct standard held;
 	struct rlimit limit;
@@ -69,8 +70,8 @@ static int memory_file(const char *name, uint64_t len, int *out)
 		close(fd);
 		return -err;
 	}
-	*out = fd;
-	return 0;
+	own_take(out, fd);
+	return out->fd < 0 ? -EMFILE : 0;
 }
 
 static int private_memory(void *at, size_t len)
@@ -91,18 +92,18 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	struct proc_vm *p = proc_of(vm);
 	int err;
 
-	if ((err = memory_file("sthread-private", cfg->size, &p->private_fd)) ||
-	    (err = memory_file("sthread-image", cfg->size, &p->image_fd)))
+	if ((err = memory_file("sthread-private", cfg->size, &p->private_file)) ||
+	    (err = memory_file("sthread-image", cfg->size, &p->image_file)))
 		return err;
-	if (mmap(cfg->base, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, p->private_fd, 0) !=
+	if (mmap(cfg->base, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, p->private_file.fd, 0) !=
 	    cfg->base)
 		return -errno;
-	p->image_view = mmap(NULL, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->image_fd, 0);
+	p->image_view = mmap(NULL, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->image_file.fd, 0);
 	if (p->image_view == MAP_FAILED) {
 		p->image_view = NULL;
 		return -errno;
 	}
-	if (fcntl(p->private_fd, F_ADD_SEALS, SEALS) || fcntl(p->image_fd, F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE))
+	if (fcntl(p->private_file.fd, F_ADD_SEALS, SEALS) || fcntl(p->image_file.fd, F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE))
 		return -ENOTSUP;
 	if ((err = private_memory(cfg->base, cfg->size)) || (err = private_memory(p->image_view, cfg->size)))
 		return err;
@@ -141,25 +142,37 @@ static int proc_block(struct dune_vm *vm, uint64_t gpa, enum page_kind kind)
 	return got == at ? 0 : -ENOMEM;
 }
 
-static int proc_share(struct dune_vm *vm, void *addr, size_t len)
+static int share(struct dune_vm *vm, void *addr, size_t len)
 {
 	struct proc_vm *p = proc_of(vm);
 	struct shared_range r = { .at = (uint64_t)addr, .len = len };
 	int err;
 
+	if (vm->vcpus) /* stubs that are there have no descriptor of it */
+		return -EBUSY;
 	if (p->nshared == sizeof(p->shared) / sizeof(p->shared[0]))
 		return -ENOSPC;
-	err = memory_file("sthread-shared", len, &r.fd);
+	err = memory_file("sthread-shared", len, &r.own);
 	if (err)
 		return err;
-	if (fcntl(r.fd, F_ADD_SEALS, SEALS) ||
-	    mmap(addr, len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r.fd, 0) != addr) {
+	if (fcntl(r.own.fd, F_ADD_SEALS, SEALS) ||
+	    mmap(addr, len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r.own.fd, 0) != addr) {
 		err = -errno;
-		close(r.fd);
+		own_close(&r.own);
 		return err;
 	}
 	p->shared[p->nshared++] = r;
 	return private_memory(addr, len);
+}
+
+static int proc_share(struct dune_vm *vm, void *addr, size_t len)
+{
+	int err;
+
+	pthread_mutex_lock(&vm->making);
+	err = share(vm, addr, len);
+	pthread_mutex_unlock(&vm->making);
+	return err;
 }
 
 static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
@@ -177,6 +190,8 @@ static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
 	pthread_mutex_unlock(&vm->lock);
 	if (!list)
 		return -ENOMEM;
+	if (!own_is_there(&p->private_file))
+		return -EIO;
 	/* Fresh pages in a row, also for one. */
 	err = arena_alloc(vm, PAGE_PRIVATE, len / DUNE_PAGE_SIZE, &pages);
 	if (err)
@@ -187,7 +202,7 @@ static int proc_adopt(struct dune_vm *vm, void *addr, size_t len)
 		goto no_copy;
 	}
 	memcpy(arena_host(&vm->arena, pages), addr, len);
-	if (mmap(addr, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->private_fd, (off_t)pages.v) != addr) {
+	if (mmap(addr, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->private_file.fd, (off_t)pages.v) != addr) {
 		err = -errno;
 		goto not_mapped;
 	}
@@ -232,7 +247,7 @@ static void give_back_adopted(struct proc_vm *p)
 	for (size_t i = 0; i < p->nadopted; i++) {
 		const struct adopted *a = &p->adopted[i];
 
-		mmap((void *)a->at, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, p->private_fd, (off_t)a->gpa);
+		mmap((void *)a->at, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, p->private_file.fd, (off_t)a->gpa);
 		munmap(a->copy, a->len);
 	}
 	p->nadopted = 0;
@@ -264,6 +279,20 @@ static int proc_window(struct dune_vm *vm, const struct slot *slot)
 
 /* ---- what this host does ---- */
 
+/* Below it the kernel maps nothing for a process without privileges. */
+static uint64_t lowest_address(void)
+{
+	unsigned long lowest = 65536; /* the most that is usual, where it cannot be read */
+	FILE *f = fopen("/proc/sys/vm/mmap_min_addr", "re");
+
+	if (f) {
+		if (fscanf(f, "%lu", &lowest) != 1)
+			lowest = 65536;
+		fclose(f);
+	}
+	return lowest;
+}
+
 static void look_at_host(struct proc_vm *p)
 {
 	unsigned eax, ebx, ecx, edx, major = 0, minor = 0, low, high;
@@ -276,9 +305,11 @@ static void look_at_host(struct proc_vm *p)
 	uname(&kernel);
 	if (sscanf(kernel.release, "%u.%u", &major, &minor) == 2)
 		p->must_poll = major < 6 || (major == 6 && minor < 11);
+	p->keeps_bases = getauxval(AT_HWCAP2) & 2; /* HWCAP2_FSGSBASE */
 	p->vm.info.placement = DUNE_PLACE_HOST;
 	p->vm.info.max_vcpus = ZYGOTE_STUBS;
 	p->vm.info.phys_bits = 52;
+	p->vm.info.lowest = lowest_address();
 }
 
 static int load_text(struct dune_vm *vm)
@@ -314,7 +345,7 @@ static int proc_open(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	struct proc_vm *p = proc_of(vm);
 	int err;
 
-	p->private_fd = p->image_fd = p->socket = p->zygote = -1;
+	p->private_file.fd = p->image_file.fd = p->socket.fd = p->zygote.fd = -1;
 	pthread_mutex_init(&p->talk, NULL);
 	pthread_mutex_init(&p->copying, NULL);
 	look_at_host(p);
@@ -335,11 +366,9 @@ static void proc_close(struct dune_vm *vm)
 	zygote_end(p);
 	give_back_adopted(p);
 	for (unsigned i = 0; i < p->nshared; i++)
-		close(p->shared[i].fd);
-	if (p->private_fd >= 0)
-		close(p->private_fd);
-	if (p->image_fd >= 0)
-		close(p->image_fd);
+		own_close(&p->shared[i].own);
+	own_close(&p->private_file);
+	own_close(&p->image_file);
 	if (p->image_view)
 		munmap(p->image_view, vm->arena.size);
 	free(p->stub_pages.at);
@@ -362,11 +391,8 @@ static void proc_forked(struct dune_vm *vm)
 		v->state = STUB_NONE;
 	}
 	/* The zygote is the parent's: it is only let go of. */
-	if (p->socket >= 0)
-		close(p->socket);
-	if (p->zygote >= 0)
-		close(p->zygote);
-	p->socket = p->zygote = -1;
+	own_close(&p->socket);
+	own_close(&p->zygote);
 }
 
 static int proc_prepare(struct dune_vm *vm)
@@ -375,7 +401,7 @@ static int proc_prepare(struct dune_vm *vm)
 	int err;
 
 	pthread_mutex_lock(&vm->making);
-	if (p->inherited != vm->nslots || p->shared_known != p->nshared)
+	if (p->inherited != vm->nslots)
 		zygote_end(p);
 	err = zygote_ensure(vm);
 	pthread_mutex_unlock(&vm->making);

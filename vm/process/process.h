@@ -38,11 +38,29 @@ void ranges_add(struct ranges *l, uint64_t at, uint64_t end);
 void ranges_add_all(struct ranges *l, const struct ranges *more);
 bool ranges_meet(const struct ranges *l, uint64_t at, uint64_t end);
 
+/* ---- own.c ---- */
+
+/*
+ * A descriptor of the library's, and the file that it is of: a program may close all numbers from one on, and have
+ * files of its own there since, which are not to be signalled, written, given to a stub, or closed.
+ */
+struct own_fd {
+	int fd; /* -1: none */
+	uint64_t device, file;
+};
+
+/* Takes over `fd`; a negative one is none. */
+void own_take(struct own_fd *o, int fd);
+/* Is it still there?  Kernels before 6.9 do not tell pidfds, listeners and other files without a name from each other. */
+bool own_is_there(const struct own_fd *o);
+/* Closes what is still there; none afterwards. */
+void own_close(struct own_fd *o);
+
 /* ---- machine.c ---- */
 
 struct shared_range {
 	uint64_t at, len;
-	int fd;
+	struct own_fd own;
 };
 
 /*
@@ -57,7 +75,7 @@ struct adopted {
 struct proc_vm {
 	struct dune_vm vm;
 	/* Descriptors: files of private pages and of the image, both as long as the arena; the host's end of the socket. */
-	int private_fd, image_fd;
+	struct own_fd private_file, image_file;
 	struct shared_range shared[ZYGOTE_FILES - 2];
 	unsigned nshared;
 	struct adopted *adopted; /* vm->lock */
@@ -69,13 +87,14 @@ struct proc_vm {
 	size_t ncopies;
 
 	pthread_mutex_t talk; /* over the socket */
-	int socket;	      /* -1: there is no zygote */
-	int zygote;	      /* its pidfd */
+	struct own_fd socket; /* none: there is no zygote */
+	struct own_fd zygote; /* its pidfd */
 	size_t inherited;     /* the first so many windows are in its memory, at their addresses */
 	unsigned shared_known;	     /* how many shared ranges it has the files of */
 	struct dune_space *template; /* what its memory realises; or NULL */
 	struct dune_space *frozen;   /* what it is to realise, this one and any that takes its place; or NULL */
 
+	bool keeps_bases; /* the kernel knows what user code writes into the bases of FS and GS */
 	bool must_poll; /* a death does not end the wait for a notification: before Linux 6.11 */
 	size_t vectors_size;
 	struct dune_gpa_list {
@@ -99,7 +118,7 @@ struct proc_space;
 struct proc_vcpu {
 	struct dune_vcpu c;
 	unsigned number; /* the zygote's name for it */
-	int listener, pidfd;
+	struct own_fd listener, pidfd;
 	pid_t pid;
 	clockid_t clock;
 	uint64_t cpu_before; /* nanoseconds of the stubs before this one */
@@ -118,6 +137,9 @@ struct proc_vcpu {
 	bool signalled;		/* a handler has spoken since the signal stack was cleared */
 	bool settled;		/* it has given up what it shared with the zygote */
 	uint64_t fs, gs;	/* bases of the compartment's; of one that has not left REPORT, as it is told */
+	struct {
+		uint64_t fs, gs;
+	} told, telling; /* what the kernel was told that they are; and what the edits tell it that are to be made */
 	bool initial_vectors;	/* those in the request page are a new process's */
 	uint64_t id;		/* of the notification that holds it */
 	struct seccomp_data held;
@@ -126,7 +148,6 @@ struct proc_vcpu {
 	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
 	struct dune_frame resting; /* all registers */
 	atomic_bool interrupted; /* a kick is on its way that it has not reported yet */
-	unsigned late;		 /* entries since a kick that found it in the library's text */
 	unsigned traps;		 /* on the way from REPORT to ring 3, in a row */
 	bool unheard;		 /* no other notification came since REPORT was answered */
 
@@ -219,6 +240,7 @@ bool stub_speaks(struct proc_vcpu *c, int ms);
 bool stub_signal(struct proc_vcpu *c, int sig);
 /* The next notification, in c->id and c->held.  interrupted: a signal of this thread ended the wait.  False: it is dead. */
 bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted);
+bool stub_is_dead(struct proc_vcpu *c);
 /* False: it asks again, or is dead. */
 bool stub_answer(struct proc_vcpu *c, int64_t value);
 bool stub_allow(struct proc_vcpu *c);

@@ -6,6 +6,7 @@
  * compared, and where they differ the addresses go to the lists of the space's stubs.  From the lists come edits:
  * mmap(), mprotect() and munmap() calls that make the stub's memory what the tables say now.
  */
+#include <asm/prctl.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,6 +387,18 @@ static int fill_from(struct proc_vcpu *c, struct ranges *l, bool gaps)
 	return err == FULL ? 0 : err;
 }
 
+/*
+ * A kernel that does not let user code write the bases of FS and GS (AT_HWCAP2) may run on a processor that does, and
+ * then loses what was written when it lets another thread run: so it is told by a call.
+ */
+static void tell_base(struct proc_vcpu *c, int which, uint64_t base, uint64_t *told)
+{
+	if (proc_of(c->c.vm)->keeps_bases || base == *told || base >= DUNE_USER_END)
+		return;
+	put_edit(c, (struct stub_edit){ SYS_arch_prctl, { which, (int64_t)base }, 0 });
+	*told = base;
+}
+
 int realise_edits(struct proc_vcpu *c)
 {
 	uint64_t zygote = stub_base(c->c.vm) + STUB_ZYGOTE;
@@ -401,6 +414,9 @@ int realise_edits(struct proc_vcpu *c)
 		put_edit(c, (struct stub_edit){ SYS_close_range, { files, UINT32_MAX, CLOSE_RANGE_UNSHARE }, 0 });
 		put_edit(c, (struct stub_edit){ SYS_munmap, { (int64_t)zygote, STUB_SIZE - STUB_ZYGOTE }, 0 });
 	}
+	c->telling = c->told;
+	tell_base(c, ARCH_SET_FS, c->fs, &c->telling.fs);
+	tell_base(c, ARCH_SET_GS, c->gs, &c->telling.gs);
 	err = fill_from(c, &c->stale, true);
 	return err ? err : fill_from(c, &c->wanted, false);
 }
@@ -421,6 +437,8 @@ bool proc_is_synced(const struct dune_space *s)
 void realise_made(struct proc_vcpu *c)
 {
 	c->settled = true;
+	if (c->allowed == c->nedits)
+		c->told = c->telling;
 	c->ordered_ranges.n = 0;
 	if (c->space->s.nparked && proc_is_synced(&c->space->s))
 		space_unpark(&c->space->s);

@@ -65,7 +65,9 @@ bool stub_signal(struct proc_vcpu *c, int sig)
 {
 	struct zygote_request r = { .verb = ZYGOTE_SIGNAL, .n = c->number, .signal = sig };
 
-	if (!syscall(SYS_pidfd_send_signal, c->pidfd, sig, NULL, 0))
+	if (!own_is_there(&c->pidfd))
+		return false;
+	if (!syscall(SYS_pidfd_send_signal, c->pidfd.fd, sig, NULL, 0))
 		return true;
 	/* The program may have another user by now than it had: the zygote has not. */
 	return errno == EPERM && !zygote_ask(proc_of(c->c.vm), &r, NULL);
@@ -74,7 +76,7 @@ bool stub_signal(struct proc_vcpu *c, int sig)
 /* Waits for a notification or a death.  1: it is there. */
 static int wait_for(struct proc_vcpu *c, int timeout_ms)
 {
-	struct pollfd p[2] = { { .fd = c->listener, .events = POLLIN }, { .fd = c->pidfd, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = c->listener.fd, .events = POLLIN }, { .fd = c->pidfd.fd, .events = POLLIN } };
 	const struct timespec t = { timeout_ms / 1000, timeout_ms % 1000 * 1000000L };
 	int n = ppoll(p, 2, timeout_ms < 0 ? NULL : &t, NULL);
 
@@ -105,7 +107,7 @@ bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted)
 	}
 	for (;;) {
 		memset(&n, 0, sizeof(n));
-		if (!ioctl(c->listener, SECCOMP_IOCTL_NOTIF_RECV, &n))
+		if (!ioctl(c->listener.fd, SECCOMP_IOCTL_NOTIF_RECV, &n))
 			break;
 		if (errno == EINTR) {
 			*interrupted = true;
@@ -125,11 +127,16 @@ static bool respond(struct proc_vcpu *c, int64_t value, uint32_t flags)
 {
 	struct seccomp_notif_resp r = { .id = c->id, .val = value, .flags = flags };
 
-	while (ioctl(c->listener, SECCOMP_IOCTL_NOTIF_SEND, &r)) {
+	while (ioctl(c->listener.fd, SECCOMP_IOCTL_NOTIF_SEND, &r)) {
 		if (errno != EINTR)
 			return false;
 	}
 	return true;
+}
+
+bool stub_is_dead(struct proc_vcpu *c)
+{
+	return wait_for(c, 0) == -ESRCH;
 }
 
 bool stub_answer(struct proc_vcpu *c, int64_t value)
@@ -179,10 +186,13 @@ static int take_memory(struct proc_vcpu *c)
 /* The next part of the signal stack that holds anything, from *at on.  0: there is none; -1: nobody can tell. */
 static int signals_data(struct proc_vcpu *c, uint64_t *at, uint64_t *end)
 {
-	int fd = proc_of(c->c.vm)->private_fd;
+	int fd = proc_of(c->c.vm)->private_file.fd;
 	uint64_t limit = c->signal_pages.v + STUB_SIGNALS_SIZE;
-	off_t from = lseek(fd, (off_t)*at, SEEK_DATA), to;
+	off_t from, to;
 
+	if (!own_is_there(&proc_of(c->c.vm)->private_file))
+		return -1;
+	from = lseek(fd, (off_t)*at, SEEK_DATA);
 	if (from < 0)
 		return errno == ENXIO ? 0 : -1;
 	if ((uint64_t)from >= limit)
@@ -253,7 +263,7 @@ static int meet(struct proc_vcpu *c)
 	uint64_t sync = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
 	bool interrupted;
 
-	ioctl(c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, sync); /* kernels before 6.6 do not know it */
+	ioctl(c->listener.fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, sync); /* kernels before 6.6 do not know it */
 	do {
 		if (!stub_receive(c, START_MS, &interrupted))
 			return -EIO;
@@ -299,11 +309,11 @@ int stub_spawn(struct proc_vcpu *c)
 		zygote_ask(proc_of(vm), &(struct zygote_request){ .verb = ZYGOTE_FORGET, .n = c->number }, NULL);
 	if (pid < 0)
 		return error_of(pid);
-	c->listener = fds[0];
-	c->pidfd = fds[1];
+	own_take(&c->listener, fds[0]);
+	own_take(&c->pidfd, fds[1]);
 	c->pid = (pid_t)pid;
 	c->clock = (clockid_t)(~(unsigned)c->pid << 3 | 2); /* CPUCLOCK_SCHED of a process: clock_getcpuclockid(3) */
-	err = c->listener < 0 || c->pidfd < 0 ? -EAGAIN : meet(c);
+	err = c->listener.fd < 0 || c->pidfd.fd < 0 ? -EAGAIN : meet(c);
 	c->state = STUB_AT_REPORT;
 	if (err) {
 		stub_kill(c);
@@ -313,6 +323,8 @@ int stub_spawn(struct proc_vcpu *c)
 	c->killable = c->held.args[1] >> 32;
 	c->settled = c->initial_vectors = c->kept = false;
 	c->fs = c->gs = 0;
+	c->told.fs = c->held.args[2];
+	c->told.gs = c->held.args[3];
 	c->nedits = c->allowed = c->traps = 0;
 	c->rests = false;
 	atomic_store(&c->interrupted, false);
@@ -339,23 +351,23 @@ uint64_t proc_cpu_time(struct dune_vcpu *vcpu)
 void stub_kill(struct proc_vcpu *c)
 {
 	struct zygote_request r = { .verb = ZYGOTE_FORGET, .n = c->number };
-	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
+	struct pollfd p = { .fd = c->pidfd.fd, .events = POLLIN };
 	const struct timespec limit = { DEATH_MS / 1000, 0 };
 	int dead;
 
 	if (c->state == STUB_NONE)
 		return;
 	c->cpu_before += cpu_now(c);
-	syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+	if (own_is_there(&c->pidfd))
+		syscall(SYS_pidfd_send_signal, c->pidfd.fd, SIGKILL, NULL, 0);
 	zygote_ask(proc_of(c->c.vm), &r, NULL);
 	do {
 		dead = ppoll(&p, 1, &limit, NULL);
 	} while (dead < 0 && errno == EINTR);
 	if (dead <= 0) /* it may still reach its pages: nothing is to be reused any more */
 		atomic_store(&c->c.vm->broken, true);
-	close(c->listener);
-	close(c->pidfd);
-	c->listener = c->pidfd = -1;
+	own_close(&c->listener);
+	own_close(&c->pidfd);
 	c->state = STUB_NONE;
 }
 
@@ -377,7 +389,7 @@ int proc_vcpu_init(struct dune_vcpu *vcpu)
 	struct proc_vm *p = proc_of(vcpu->vm);
 	int err;
 
-	c->listener = c->pidfd = -1;
+	c->listener.fd = c->pidfd.fd = -1;
 	err = take_number(p, &c->number);
 	if (err)
 		return err;
@@ -415,9 +427,9 @@ void proc_vcpu_fini(struct dune_vcpu *vcpu)
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	struct proc_vm *p = proc_of(vcpu->vm);
 
-	if (c->state == STUB_NONE && c->listener >= 0) { /* in a child of fork() */
-		close(c->listener);
-		close(c->pidfd);
+	if (c->state == STUB_NONE && c->listener.fd >= 0) { /* in a child of fork() */
+		own_close(&c->listener);
+		own_close(&c->pidfd);
 		return;
 	}
 	if (c->space) { /* a sync() may be about it */

@@ -134,7 +134,7 @@ static int64_t await_answer(struct proc_vm *p, int fds[2])
 	ssize_t n;
 
 	do {
-		n = recvmsg(p->socket, &h, MSG_CMSG_CLOEXEC);
+		n = recvmsg(p->socket.fd, &h, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
 	if (n != sizeof(a))
 		return -EIO;
@@ -166,7 +166,7 @@ int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2]
 	pthread_mutex_lock(&p->talk);
 	if (fds)
 		standard_hold(&held);
-	if (p->socket >= 0 && sendmsg(p->socket, &h, MSG_NOSIGNAL) == (ssize_t)len)
+	if (own_is_there(&p->socket) && sendmsg(p->socket.fd, &h, MSG_NOSIGNAL) == (ssize_t)len)
 		result = await_answer(p, fds);
 	standard_release(&held);
 	pthread_mutex_unlock(&p->talk);
@@ -175,29 +175,37 @@ int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2]
 
 static bool is_alive(struct proc_vm *p)
 {
-	struct pollfd fd = { .fd = p->zygote, .events = POLLIN };
+	struct pollfd fd = { .fd = p->zygote.fd, .events = POLLIN };
 	const struct timespec now = { 0 };
 
-	return p->socket >= 0 && !ppoll(&fd, 1, &now, NULL);
+	return own_is_there(&p->socket) && own_is_there(&p->zygote) && !ppoll(&fd, 1, &now, NULL);
 }
 
 void zygote_end(struct proc_vm *p)
 {
 	siginfo_t info;
 
-	if (p->socket >= 0) {
-		shutdown(p->socket, SHUT_RDWR); /* a child of the program may have it, too */
-		close(p->socket);
-	}
-	if (p->zygote >= 0) {
+	if (own_is_there(&p->socket))
+		shutdown(p->socket.fd, SHUT_RDWR); /* a child of the program may have it, too */
+	own_close(&p->socket);
+	if (own_is_there(&p->zygote)) {
 		/* It ends when the socket does. */
-		while (waitid(P_PIDFD_, (id_t)p->zygote, &info, WEXITED | __WALL) < 0 && errno == EINTR)
+		while (waitid(P_PIDFD_, (id_t)p->zygote.fd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
 			;
-		close(p->zygote);
 	}
-	p->socket = p->zygote = -1;
+	own_close(&p->zygote);
 	p->inherited = 0;
 	p->template = NULL;
+}
+
+/* What lies at these numbers is given to the zygote, and mapped by stubs. */
+static bool files_are_there(const struct proc_vm *p)
+{
+	bool all = own_is_there(&p->private_file) && own_is_there(&p->image_file);
+
+	for (unsigned i = 0; i < p->nshared; i++)
+		all &= own_is_there(&p->shared[i].own);
+	return all;
 }
 
 static int make_one(struct dune_vm *vm)
@@ -208,6 +216,8 @@ static int make_one(struct dune_vm *vm)
 	sigset_t all, old;
 	long pid;
 
+	if (!files_are_there(p))
+		return -EIO;
 	self = above_standard((int)syscall(SYS_pidfd_open, getpid(), 0));
 	if (self < 0)
 		return errno == ENOSYS ? -ENOTSUP : -errno;
@@ -220,10 +230,10 @@ static int make_one(struct dune_vm *vm)
 	ends[1] = above_standard(ends[1]);
 	memset(&b, 0, sizeof(b));
 	b.base = stub_base(vm);
-	b.fd[b.nfds++] = p->private_fd;
-	b.fd[b.nfds++] = p->image_fd;
+	b.fd[b.nfds++] = p->private_file.fd;
+	b.fd[b.nfds++] = p->image_file.fd;
 	for (unsigned i = 0; i < p->nshared; i++)
-		b.fd[b.nfds++] = p->shared[i].fd;
+		b.fd[b.nfds++] = p->shared[i].own.fd;
 	b.boot.files = b.nfds;
 	b.boot.socket = (int)b.nfds;
 	b.fd[b.nfds++] = ends[1];
@@ -245,8 +255,8 @@ static int make_one(struct dune_vm *vm)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	close(ends[1]);
 	close(self);
-	p->socket = ends[0];
-	p->zygote = above_standard(pidfd);
+	own_take(&p->socket, ends[0]);
+	own_take(&p->zygote, above_standard(pidfd));
 	if (!err)
 		err = (int)await_answer(p, NULL);
 	if (err)
@@ -270,7 +280,7 @@ int zygote_ensure(struct dune_vm *vm)
 	struct proc_vm *p = proc_of(vm);
 	int err = 0;
 
-	if (!is_alive(p)) {
+	if (!is_alive(p) || p->shared_known != p->nshared) {
 		zygote_end(p);
 		err = make(vm);
 	}

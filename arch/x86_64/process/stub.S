@@ -19,6 +19,7 @@
 #define CONTEXT_R8	40 /* of ucontext_t: uc_mcontext.gregs[REG_R8] */
 #define CONTEXT_RSP	160
 #define CONTEXT_RIP	168
+#define CONTEXT_FLAGS	176
 #define CONTEXT_ERR	192
 #define CONTEXT_TRAPNO	200
 #define CONTEXT_CR2	216
@@ -36,11 +37,22 @@
 	.section .stub, "ax", @progbits
 	.balign 16
 	.globl stub_handler, stub_fault_ip, stub_report, stub_report_ip, stub_edit_ip, stub_resume, stub_end, stub_start
-	.globl stub_resume_end, stub_text_end
+	.globl stub_resume_end, stub_left, stub_left_end, stub_text_end
 
 	/* rdi signal, rsi siginfo, rdx context */
 stub_handler:
 	movq %rdx, %rbp		/* the host looks for it there, if this is interrupted */
+	/*
+	 * Where REPORT itself was interrupted, no frame is needed: the next one may lie where this one does, instead of
+	 * below it.  The host takes frames that lead to each other for that.
+	 */
+	movq CONTEXT_RIP(%rdx), %rax
+	leaq stub_report_ip(%rip), %rcx
+	subq %rcx, %rax
+	cmpq $(stub_resume_end - stub_report_ip), %rax
+	jae 1f
+	leaq request(%rip), %rsp
+1:
 	cmpl $SEGV, %edi
 	jne report_context
 	cmpl $TRAP_PF, CONTEXT_TRAPNO(%rdx)
@@ -83,7 +95,7 @@ stub_report_ip:
 	jnz die
 	leaq request(%rip), %r12
 	/* Not below the frame that was reported: signals from here on would use up the stack, one below the other. */
-	movq REQUEST_RSP(%r12), %rsp
+	movq %r12, %rsp
 	movq REQUEST_COUNT(%r12), %r13
 	leaq REQUEST_EDITS(%r12), %r14
 1:	testq %r13, %r13
@@ -146,7 +158,10 @@ stub_resume:
 	jmp *request+REQUEST_RIP(%rip)
 stub_resume_end:
 
-	/* The host has let the touch happen: all registers as they were, from the frame.  rbp context */
+	/*
+	 * The host has let the touch happen: all registers as they were, from the frame.  rbp context, until all others
+	 * are there, so that the host finds the frame if this is interrupted; then rsp and rip, from the stack's far end.
+	 */
 leave_context:
 	movq CONTEXT_FPREGS(%rbp), %rbx
 	movl $-1, %eax
@@ -156,26 +171,27 @@ leave_context:
 	movq %rax, signals(%rip)	/* the stack's far end */
 	movq CONTEXT_RSP(%rbp), %rax
 	movq %rax, signals+8(%rip)
-	leaq CONTEXT_R8(%rbp), %rsp
-	popq %r8
-	popq %r9
-	popq %r10
-	popq %r11
-	popq %r12
-	popq %r13
-	popq %r14
-	popq %r15
-	popq %rdi
-	popq %rsi
-	popq %rbp
-	popq %rbx
-	popq %rdx
-	popq %rax
-	popq %rcx
-	leaq 16(%rsp), %rsp
+	pushq CONTEXT_FLAGS(%rbp)
 	popfq
+	movq CONTEXT_R8(%rbp), %r8
+	movq CONTEXT_R8+8(%rbp), %r9
+	movq CONTEXT_R8+16(%rbp), %r10
+	movq CONTEXT_R8+24(%rbp), %r11
+	movq CONTEXT_R8+32(%rbp), %r12
+	movq CONTEXT_R8+40(%rbp), %r13
+	movq CONTEXT_R8+48(%rbp), %r14
+	movq CONTEXT_R8+56(%rbp), %r15
+	movq CONTEXT_R8+64(%rbp), %rdi
+	movq CONTEXT_R8+72(%rbp), %rsi
+	movq CONTEXT_R8+88(%rbp), %rbx
+	movq CONTEXT_R8+96(%rbp), %rdx
+	movq CONTEXT_R8+104(%rbp), %rax
+	movq CONTEXT_R8+112(%rbp), %rcx
+	movq CONTEXT_R8+80(%rbp), %rbp
+stub_left:
 	movq signals+8(%rip), %rsp
 	jmp *signals(%rip)
+stub_left_end:
 
 	/* Where dune_reset_entry() goes when its function has returned.  rax value */
 stub_end:

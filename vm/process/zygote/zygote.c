@@ -31,6 +31,7 @@ void zygote_main(const struct zygote_boot *boot);
 __asm__(".section .header, \"a\", @progbits\n"
 	".quad 0x3130627574737473\n"
 	".quad stub_handler, stub_fault_ip, stub_report, stub_report_ip, stub_edit_ip, stub_resume, stub_resume_end\n"
+	".quad stub_left, stub_left_end\n"
 	".quad stub_end, stub_start, stub_text_end, zygote_main\n"
 	".text\n");
 
