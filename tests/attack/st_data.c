@@ -350,6 +350,10 @@ int main(int argc, char **argv)
 	set(data, BEFORE);
 	set(bss, BEFORE);
 	st_init();
+	/* Where compartments are processes, data is first granted while there is one thread. */
+	unloaded(argv[1]);
+	sthread_policy_destroy(granted(data[1], STHREAD_READ));
+	sthread_policy_destroy(granted(bss[1], STHREAD_READ));
 	st_others_live();
 	rights(data);
 	rights(bss);
@@ -358,7 +362,6 @@ int main(int argc, char **argv)
 	refused();
 	st_others_live();
 	forked();
-	unloaded(argv[1]);
 	st_others_live();
 	again();
 	sthread_fini();

@@ -202,9 +202,14 @@ static void late_found(unsigned live)
 	CHECK_OK(sthread_create(&st, late.wide, reads, (char *)late.map + PAGE));
 	r = untouched;
 	CHECK_OK(sthread_join(st, &r));
-	CHECK_MEM(&r, &expected, sizeof(r));
-	CHECK_GT(sthread_fault_format(&r, text, sizeof(text)), 0);
-	CHECK_STR(text, "sthread was not started: error -12\n");
+	/* Of the kind that tables lie in there may be some left. */
+	if (test_placement() == TEST_PLACEMENT_PROCESS && r.end == STHREAD_RETURNED) {
+		CHECK_EQ((uintptr_t)r.value, 42);
+	} else {
+		CHECK_MEM(&r, &expected, sizeof(r));
+		CHECK_GT(sthread_fault_format(&r, text, sizeof(text)), 0);
+		CHECK_STR(text, "sthread was not started: error -12\n");
+	}
 	LIFE_UNTIL(life_stats().live == live);
 	CHECK_OK(sthread_stats(&after));
 	CHECK_EQ(after.created, before.created + 1);
@@ -244,6 +249,9 @@ static void no_guest_memory(void)
 	ST_PASSES(NULL, same, NULL);
 	CHECK_OK(sthread_stats(&s));
 	room = s.pages_total - s.pages_used;
+	/* For stubs memory is of three kinds, in blocks: pages of another kind are of no use to `big`. */
+	if (test_placement() == TEST_PLACEMENT_PROCESS)
+		room -= 4 * HUGE / PAGE;
 	big = st_create(p, holds, (void *)((room - room / 100 - 400) << 16 | (uintptr_t)arg));
 	CHECK_EQ(read(ready[0], &c, 1), 1);
 	/* Small ones, until there is no more for another. */

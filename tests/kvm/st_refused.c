@@ -6,6 +6,7 @@
  * is a good one.  World: host; plus_one() and the gate inside.
  */
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/time.h>
@@ -99,10 +100,12 @@ WRAP(int, fcntl64, int fd, int cmd, long arg)
 	return cmd == F_DUPFD_CLOEXEC && REFUSE("fcntl", EMFILE) ? -1 : __real_fcntl64(fd, cmd, arg);
 }
 
-/* A vCPU that is refused to run is lost: st_lost.c. */
+/* A vCPU that is refused to run is lost: st_lost.c.  To wait for a stub, and to answer it, takes no memory. */
 WRAP(int, ioctl, int fd, unsigned long request, long arg)
 {
-	return request != KVM_RUN && REFUSE("ioctl", ENOMEM) ? -1 : __real_ioctl(fd, request, arg);
+	bool runs = request == KVM_RUN || request == SECCOMP_IOCTL_NOTIF_RECV || request == SECCOMP_IOCTL_NOTIF_SEND;
+
+	return !runs && REFUSE("ioctl", ENOMEM) ? -1 : __real_ioctl(fd, request, arg);
 }
 
 WRAP(int, pthread_create, pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
