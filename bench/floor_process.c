@@ -60,7 +60,7 @@ static long raw(long nr, long a, long b, long c)
 	return ret;
 }
 
-/* No call of the C library: from the filter on each is answered by the host, or by nobody. */
+/* From the filter on no call of the C library: each is answered by the host, or by nobody. */
 __attribute__((noreturn)) static void call_for_ever(void)
 {
 	struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF) };
@@ -70,7 +70,7 @@ __attribute__((noreturn)) static void call_for_ever(void)
 	long fd, got;
 
 	raw(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0);
-	raw(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0); /* the other arguments are not looked at */
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	fd = raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (long)flags, (long)&prog);
 	if (fd == -EINVAL) /* before Linux 5.19 */
 		fd = raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
