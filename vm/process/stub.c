@@ -353,17 +353,18 @@ void stub_kill(struct proc_vcpu *c)
 	struct zygote_request r = { .verb = ZYGOTE_FORGET, .n = c->number };
 	struct pollfd p = { .fd = c->pidfd.fd, .events = POLLIN };
 	const struct timespec limit = { DEATH_MS / 1000, 0 };
-	int dead;
+	int dead = 0;
 
 	if (c->state == STUB_NONE)
 		return;
 	c->cpu_before += cpu_now(c);
-	if (own_is_there(&c->pidfd))
+	if (own_is_there(&c->pidfd)) {
 		syscall(SYS_pidfd_send_signal, c->pidfd.fd, SIGKILL, NULL, 0);
-	zygote_ask(proc_of(c->c.vm), &r, NULL);
-	do {
-		dead = ppoll(&p, 1, &limit, NULL);
-	} while (dead < 0 && errno == EINTR);
+		zygote_ask(proc_of(c->c.vm), &r, NULL);
+		do {
+			dead = ppoll(&p, 1, &limit, NULL);
+		} while (dead < 0 && errno == EINTR);
+	}
 	if (dead <= 0) /* it may still reach its pages: nothing is to be reused any more */
 		atomic_store(&c->c.vm->broken, true);
 	own_close(&c->listener);
