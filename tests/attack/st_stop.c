@@ -241,6 +241,26 @@ ST_FN(reads_random_into_much)
 	return NULL;
 }
 
+/* Zeros into so many pages: at the limit those that are as a fault would make them are taken back, and it goes on. */
+ST_FN(keeps_vectors)
+{
+	size_t pages = (uintptr_t)arg;
+	char *p = mmap(NULL, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t was = 0x5ec7025, is;
+
+	CHECK(p != MAP_FAILED);
+	__asm__ volatile("movq %3, %%xmm7\n"
+			 "1: movb $0, (%0)\n"
+			 "	addq $4096, %0\n"
+			 "	decq %1\n"
+			 "	jnz 1b\n"
+			 "	movq %%xmm7, %2\n"
+			 : "+r"(p), "+r"(pages), "=r"(is)
+			 : "r"(was)
+			 : "xmm7", "memory", "cc");
+	return (void *)(uintptr_t)(is == was);
+}
+
 ST_FN(maps_in_pieces)
 {
 	unsigned n = 0;
@@ -287,6 +307,11 @@ static void memory_limit(void)
 	over_memory(p, mallocs, MIB, 6 * MIB, "mallocs");
 	over_memory(p, touches_sparsely, 100, 1000, "touches_sparsely");
 	over_memory(p, reads_random_into_much, MIB, 6 * MIB, "reads_random_into_much");
+	for (int i = 0; i < 3; i++) {
+		struct sthread_result r = st_call(p, keeps_vectors, (void *)2000);
+
+		ST_RETURNED(&r, 1);
+	}
 	st_limit(p, STHREAD_LIMIT_MEMORY, 64 * MIB);
 	ST_PASSES(p, maps_in_pieces, NULL);
 	ST_PASSES(p, maps_in_pieces, NULL);

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 
 #include "arch/layout.h"
@@ -108,14 +109,14 @@ static bool read_frame(const struct proc_vcpu *c, uint64_t context, struct inter
 }
 
 /*
- * Signalled in a handler: what the compartment was doing is in the frame of the signal before, whose report this is then.
- * There are its vector registers, too: the kernel starts handlers with initial ones.  False: it leads nowhere, which the
- * compartment has made up.
+ * The signal whose frame is at `context` came while a handler ran.  What the compartment was doing is in the frame that
+ * this handler was given, with its vector registers, since the kernel starts handlers with initial ones; the report is then
+ * of that signal.  False: it leads nowhere, which the compartment has made up.
  */
-static bool unwind_handlers(const struct proc_vcpu *c, struct interruption *i)
+static bool unwind_handlers(const struct proc_vcpu *c, uint64_t context, struct interruption *i)
 {
-	for (unsigned depth = 0; depth < STUB_SIGNALS_SIZE / 1024; depth++) {
-		uint64_t off = i->f.rip - stub_base(c->c.vm);
+	for (;;) {
+		uint64_t off = i->f.rip - stub_base(c->c.vm), outer;
 
 		if (off >= STUB_TEXT_SIZE)
 			return true;
@@ -127,10 +128,11 @@ static bool unwind_handlers(const struct proc_vcpu *c, struct interruption *i)
 			memcpy(&i->f.rsp, c->signals + 8, sizeof(i->f.rsp));
 			return i->f.rip - stub_base(c->c.vm) >= STUB_TEXT_SIZE;
 		}
-		if (!read_frame(c, off == stub_header()->handler ? i->f.rdx : i->f.rbp, i))
+		outer = off == stub_header()->handler ? i->f.rdx : i->f.rbp;
+		if (outer <= context || !read_frame(c, outer, i))
 			return false;
+		context = outer;
 	}
-	return false;
 }
 
 /* A system call as the kernel tells it: the other registers are not known. */
@@ -145,7 +147,6 @@ static void frame_of_call(struct proc_vcpu *c, struct dune_frame *f)
 	};
 	finish_frame(f);
 	c->given = *f;
-	c->tells_all = false;
 }
 
 static bool goes_on(const struct proc_vcpu *c, const struct dune_frame *f)
@@ -168,7 +169,7 @@ static uint64_t canonical(uint64_t base)
 static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 {
 	struct request *r = c->request;
-	const bool beginning = f->rip == (uint64_t)dune_reset_entry;
+	const bool beginning = !then && f->rip == (uint64_t)dune_reset_entry;
 	int err;
 
 	if (beginning) {
@@ -203,7 +204,7 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 	c->unheard = true;
 	c->state = STUB_INSIDE;
 	/* If it was interrupted it reports again.  If it is dead, nothing of this has happened: another can take its place. */
-	return stub_answer(c, 0) || !stub_is_dead(c) ? 0 : -EAGAIN;
+	return stub_answer(c, 0) || (!c->killable && !stub_is_dead(c)) ? 0 : -EAGAIN;
 }
 
 /* ---- what its notifications mean ---- */
@@ -219,14 +220,16 @@ static bool in_order(const struct proc_vcpu *c, uint64_t rip)
 }
 
 /*
- * The frame's state has not left REPORT yet: it stands there, or in a handler that interrupted that, at any depth.  What
- * a running compartment makes up here only has it begin again.
+ * The state of the frame at `context` has not left REPORT yet: it stands there, or in a handler that interrupted that, at
+ * any depth.  A frame lies below the one that it interrupted, but where the handler had given that one up, which only one
+ * does that interrupted REPORT.  What a running compartment makes up here only has it begin again.
  */
-static bool begins_again(const struct proc_vcpu *c, const struct dune_frame *f)
+static bool begins_again(const struct proc_vcpu *c, uint64_t context, const struct dune_frame *f)
 {
 	uint64_t rip = f->rip, rdx = f->rdx, rbp = f->rbp, rdi = f->rdi, base = stub_base(c->c.vm);
+	uint64_t from = context - (base + STUB_SIGNALS);
 
-	for (unsigned depth = 0; depth < STUB_SIGNALS_SIZE / 1024; depth++) {
+	for (;;) {
 		uint64_t off = rip - base, at, r[WORDS];
 
 		if (in_order(c, rip))
@@ -238,13 +241,15 @@ static bool begins_again(const struct proc_vcpu *c, const struct dune_frame *f)
 		at = (off == stub_header()->handler ? rdx : rbp) - (base + STUB_SIGNALS);
 		if (at % 8 || at >= STUB_SIGNALS_SIZE || STUB_SIGNALS_SIZE - at < FRAME_REGS + sizeof(r))
 			return false;
+		if (at <= from)
+			return true;
 		memcpy(r, c->signals + at + FRAME_REGS, sizeof(r));
 		rip = r[RIP];
 		rdx = r[RDX];
 		rbp = r[RBP];
 		rdi = r[RDI];
+		from = at;
 	}
-	return true;
 }
 
 /* Not all that it was told has been allowed: who is beyond REPORT all the same is not believed. */
@@ -300,8 +305,8 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, uint64_t context
 	c->signalled = true;
 	if (!read_frame(c, context, &i))
 		goto forged;
-	if (begins_again(c, &i.f)) {
-		/* Rights and flags that the last run left trap once: the handler has its own.  Bad registers trap again. */
+	if (begins_again(c, context, &i.f)) {
+		/* A run may leave flags and rights that trap once at REPORT; the handler has its own.  Bad registers trap again. */
 		if (!i.by_user && c->traps++)
 			return ENTERED_LOST;
 		*f = c->ordered;
@@ -311,11 +316,10 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, uint64_t context
 		return ENTERED_LOST;
 	c->traps = 0;
 	realise_made(c);
-	if (!unwind_handlers(c, &i))
+	if (!unwind_handlers(c, context, &i))
 		goto forged;
 	/* Not before: where it begins again, those of the request page are the compartment's, and the frame's are not. */
 	take_vectors(c, i.vectors);
-	c->tells_all = true;
 	c->fs = c->held.args[2];
 	c->gs = c->held.args[3];
 	*f = i.f;
@@ -361,8 +365,8 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 	int64_t why = (int64_t)c->held.args[0];
 	uint64_t arg = c->held.args[1];
 
-	/* Before vcpu_may_enter() is asked again. */
-	if (why == STUB_KICK)
+	/* Before vcpu_may_enter() is asked again.  Any signal's report: that of a kick may have been interrupted by it. */
+	if (why > 0)
 		atomic_store(&c->interrupted, false);
 	c->state = STUB_AT_REPORT;
 	switch (why) {
@@ -375,8 +379,7 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 			.rax = DUNE_SYS_RETURN, .rdi = arg, .rip = (uint64_t)dune_reset_entry, .vector = VECTOR_SYSCALL,
 		};
 		finish_frame(f);
-		c->tells_all = true;
-		return ENTERED_DECIDED;
+			return ENTERED_DECIDED;
 	case REPORT_EDITED:
 		if (owes_edits(c))
 			return ENTERED_LOST;
@@ -417,7 +420,8 @@ static bool is_touch(const struct proc_vcpu *c)
 
 static int on_touch(struct proc_vcpu *c, struct dune_space *s)
 {
-	bool given, owes = owes_edits(c);
+	/* Where an answer can be lost, what was allowed may not have been made: a made-up touch is no sign of it. */
+	bool given, owes = c->ordered_ranges.n && (!c->killable || c->allowed < c->nedits);
 
 	c->signalled = true;
 	/* A fault at an edit ends here too: what was told has not been made then. */
@@ -514,25 +518,35 @@ void stub_seize(struct proc_vcpu *c, struct dune_space *s)
 	}
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 /* The next notification; s->lock is released meanwhile.  timeout_ms -1: none.  ENTERED_LOST: there will be none. */
 static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
 {
+	int64_t until = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	bool interrupted, alive;
-	int limit = timeout_ms;
 
 	for (;;) {
+		int64_t left = until < 0 ? -1 : until - now_ms();
+
 		pthread_mutex_unlock(&s->lock);
-		alive = stub_receive(c, limit, &interrupted);
+		alive = stub_receive(c, until < 0 ? -1 : left < 0 ? 0 : (int)left, &interrupted);
 		pthread_mutex_lock(&s->lock);
 		if (!alive)
 			return ENTERED_LOST;
 		if (!interrupted)
 			return 0;
 		/* Who kicked may have come just before the stub was let go.  One signal at a time: each takes room on its stack. */
-		if (timeout_ms < 0 && !vcpu_may_enter(&c->c)) {
+		if (until < 0 && !vcpu_may_enter(&c->c)) {
 			if (!atomic_exchange(&c->interrupted, true))
 				stub_signal(c, STUB_KICK);
-			limit = KICK_MS;
+			until = now_ms() + KICK_MS;
 		}
 	}
 }
@@ -551,18 +565,16 @@ static int recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, stru
 	c->kept = true;
 	c->kept_call = c->held;
 	c->kept_value = value;
-	stub_answer(c, value);
-	do {
+	for (;;) {
+		stub_answer(c, value);
 		if (await(c, s, KICK_MS))
 			return -EIO;
-		/* It may ask again before the signal is there. */
-		if (c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip || c->held.nr != REPORT_NR)
-			continue;
-		r = on_report(c, s, f);
-		if (r == ENTERED_LOST)
-			return -EIO;
-		return 0;
-	} while (stub_answer(c, value) || true);
+		if (c->held.instruction_pointer == stub_base(c->c.vm) + stub_header()->report_ip && c->held.nr == REPORT_NR)
+			break;
+		/* It asks again before the signal is there. */
+	}
+	r = on_report(c, s, f);
+	return r == ENTERED_LOST ? -EIO : 0;
 }
 
 static int registers(struct dune_vcpu *vcpu, struct dune_space *s, struct dune_frame *f)
@@ -668,16 +680,17 @@ static int renew(struct proc_vcpu *c, struct dune_space *s)
 {
 	const uint64_t fs = c->fs, gs = c->gs;
 	const bool initial = c->initial_vectors;
+	const size_t size = proc_of(s->vm)->vectors_size;
 	char vectors[sizeof(c->request->vectors)];
 	int err;
 
-	memcpy(vectors, c->request->vectors, sizeof(vectors));
+	memcpy(vectors, c->request->vectors, size);
 	err = replace(c, s);
 	if (err)
 		return err;
 	c->fs = fs;
 	c->gs = gs;
-	memcpy(c->request->vectors, vectors, sizeof(vectors));
+	memcpy(c->request->vectors, vectors, size);
 	c->initial_vectors = initial;
 	realise_bind(c, s);
 	return 0;
@@ -703,6 +716,10 @@ static int begin(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f
 			return ENTERED_LOST;
 		if (on)
 			*f = all;
+		c->rests = false;
+		/* Another's kick may have become one with the signal. */
+		if (!vcpu_may_enter(&c->c))
+			return ENTERED_KICKED;
 	} else if (c->rests && goes_on(c, f)) {
 		uint64_t rax = f->rax;
 
@@ -731,6 +748,7 @@ static enum entered enter(struct dune_vcpu *vcpu, struct dune_space *s, struct d
 		return ENTERED_LOST;
 	vcpu_publish(vcpu);
 	if (!vcpu_may_enter(vcpu)) {
+		c->traps = 0;
 		vcpu_withdraw(vcpu);
 		return ENTERED_KICKED;
 	}

@@ -231,7 +231,7 @@ static void proc_fork(struct dune_vm *vm, enum fork_moment moment)
 		const struct adopted *a = &p->adopted[i];
 
 		if (moment == FORK_BEFORE)
-			memcpy(a->copy, (void *)a->at, a->len);
+			memcpy(a->copy, arena_host(&vm->arena, dune_gpa(a->gpa)), a->len);
 		else if (moment == FORK_PARENT)
 			madvise(a->copy, a->len, MADV_DONTNEED);
 		else
@@ -242,15 +242,10 @@ static void proc_fork(struct dune_vm *vm, enum fork_moment moment)
 }
 
 /* The program's memory is its own again, with what is in it: nobody else writes it any more. */
-static void give_back_adopted(struct proc_vm *p)
+static void give_back_adopted(struct dune_vm *vm)
 {
-	for (size_t i = 0; i < p->nadopted; i++) {
-		const struct adopted *a = &p->adopted[i];
-
-		mmap((void *)a->at, a->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, p->private_file.fd, (off_t)a->gpa);
-		munmap(a->copy, a->len);
-	}
-	p->nadopted = 0;
+	proc_fork(vm, FORK_BEFORE);
+	proc_fork(vm, FORK_CHILD);
 }
 
 static int proc_clear(struct dune_vm *vm, void *addr, size_t len)
@@ -364,7 +359,7 @@ static void proc_close(struct dune_vm *vm)
 	struct proc_vm *p = proc_of(vm);
 
 	zygote_end(p);
-	give_back_adopted(p);
+	give_back_adopted(vm);
 	for (unsigned i = 0; i < p->nshared; i++)
 		own_close(&p->shared[i].own);
 	own_close(&p->private_file);

@@ -51,7 +51,7 @@ struct own_fd {
 
 /* Takes over `fd`; a negative one is none. */
 void own_take(struct own_fd *o, int fd);
-/* Is it still there?  Kernels before 6.9 do not tell pidfds, listeners and other files without a name from each other. */
+/* Is it still there?  Before Linux 6.9 pidfds and listeners all look like one file: any of them counts as it. */
 bool own_is_there(const struct own_fd *o);
 /* Closes what is still there; none afterwards. */
 void own_close(struct own_fd *o);
@@ -139,12 +139,11 @@ struct proc_vcpu {
 	uint64_t fs, gs;	/* bases of the compartment's; of one that has not left REPORT, as it is told */
 	struct {
 		uint64_t fs, gs;
-	} told, telling; /* what the kernel was told that they are; and what the edits tell it that are to be made */
+	} told, telling; /* the bases as the kernel has them; and as it has them once the ordered edits are made */
 	bool initial_vectors;	/* those in the request page are a new process's */
 	uint64_t id;		/* of the notification that holds it */
 	struct seccomp_data held;
 	struct dune_frame given; /* as the last exit told it; registers that a call does not tell are zero */
-	bool tells_all;		 /* that has every register */
 	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
 	struct dune_frame resting; /* all registers */
 	atomic_bool interrupted; /* a kick is on its way that it has not reported yet */
@@ -234,8 +233,6 @@ int stub_hint(struct proc_vcpu *c);
 void stub_clear_signals(struct proc_vcpu *c);
 /* It realises no space any more. */
 void stub_unbind(struct proc_vcpu *c);
-/* Is there a notification, within so many milliseconds? */
-bool stub_speaks(struct proc_vcpu *c, int ms);
 /* False: it is dead. */
 bool stub_signal(struct proc_vcpu *c, int sig);
 /* The next notification, in c->id and c->held.  interrupted: a signal of this thread ended the wait.  False: it is dead. */

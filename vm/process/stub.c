@@ -87,25 +87,20 @@ static int wait_for(struct proc_vcpu *c, int timeout_ms)
 	return n ? -ESRCH : -ETIMEDOUT;
 }
 
-bool stub_speaks(struct proc_vcpu *c, int ms)
-{
-	return wait_for(c, ms) == 1;
-}
-
 bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted)
 {
 	struct seccomp_notif n;
 
 	*interrupted = false;
-	if (timeout_ms >= 0 || proc_of(c->c.vm)->must_poll) {
-		int ready = wait_for(c, timeout_ms);
-
-		if (ready < 0) {
-			*interrupted = ready == -EINTR;
-			return ready == -EINTR;
-		}
-	}
 	for (;;) {
+		if (timeout_ms >= 0 || proc_of(c->c.vm)->must_poll) {
+			int ready = wait_for(c, timeout_ms);
+
+			if (ready < 0) {
+				*interrupted = ready == -EINTR;
+				return ready == -EINTR;
+			}
+		}
 		memset(&n, 0, sizeof(n));
 		if (!ioctl(c->listener.fd, SECCOMP_IOCTL_NOTIF_RECV, &n))
 			break;
@@ -270,7 +265,7 @@ static int meet(struct proc_vcpu *c)
 	} while (interrupted);
 	if (c->held.nr != REPORT_NR || c->held.instruction_pointer != stub_base(c->c.vm) + stub_header()->report_ip ||
 	    (int64_t)c->held.args[0] != REPORT_START)
-		return -ENOTSUP;
+		return (int64_t)c->held.args[0] > 0 ? -EAGAIN : -ENOTSUP; /* a signal came first */
 	return 0;
 }
 
@@ -313,7 +308,13 @@ int stub_spawn(struct proc_vcpu *c)
 	own_take(&c->pidfd, fds[1]);
 	c->pid = (pid_t)pid;
 	c->clock = (clockid_t)(~(unsigned)c->pid << 3 | 2); /* CPUCLOCK_SCHED of a process: clock_getcpuclockid(3) */
-	err = c->listener.fd < 0 || c->pidfd.fd < 0 ? -EAGAIN : meet(c);
+	if (c->listener.fd < 0 || c->pidfd.fd < 0) {
+		zygote_ask(proc_of(vm), &(struct zygote_request){ .verb = ZYGOTE_FORGET, .n = c->number }, NULL);
+		own_close(&c->listener);
+		own_close(&c->pidfd);
+		return -EAGAIN;
+	}
+	err = meet(c);
 	c->state = STUB_AT_REPORT;
 	if (err) {
 		stub_kill(c);
@@ -353,6 +354,7 @@ void stub_kill(struct proc_vcpu *c)
 	struct zygote_request r = { .verb = ZYGOTE_FORGET, .n = c->number };
 	struct pollfd p = { .fd = c->pidfd.fd, .events = POLLIN };
 	const struct timespec limit = { DEATH_MS / 1000, 0 };
+	bool seen = false;
 	int dead = 0;
 
 	if (c->state == STUB_NONE)
@@ -360,11 +362,11 @@ void stub_kill(struct proc_vcpu *c)
 	c->cpu_before += cpu_now(c);
 	if (own_is_there(&c->pidfd)) {
 		syscall(SYS_pidfd_send_signal, c->pidfd.fd, SIGKILL, NULL, 0);
-		zygote_ask(proc_of(c->c.vm), &r, NULL);
-		do {
-			dead = ppoll(&p, 1, &limit, NULL);
-		} while (dead < 0 && errno == EINTR);
+		seen = true;
 	}
+	zygote_ask(proc_of(c->c.vm), &r, NULL); /* which kills, too */
+	while (seen && (dead = ppoll(&p, 1, &limit, NULL)) < 0 && errno == EINTR)
+		;
 	if (dead <= 0) /* it may still reach its pages: nothing is to be reused any more */
 		atomic_store(&c->c.vm->broken, true);
 	own_close(&c->listener);
@@ -428,7 +430,7 @@ void proc_vcpu_fini(struct dune_vcpu *vcpu)
 	struct proc_vcpu *c = proc_vcpu_of(vcpu);
 	struct proc_vm *p = proc_of(vcpu->vm);
 
-	if (c->state == STUB_NONE && c->listener.fd >= 0) { /* in a child of fork() */
+	if (!vcpu->vm->arena.pages) { /* in a child of fork() */
 		own_close(&c->listener);
 		own_close(&c->pidfd);
 		return;
