@@ -22,7 +22,7 @@
 #include "arch/layout.h"
 #include "vm/process/process.h"
 
-#define KICK_MS	   2000 /* nothing can mask the signal: who does not report is stopped from outside */
+#define KICK_MS	   30000 /* nothing can mask the signal: who does not report is stopped from outside, or waits for a processor */
 #define GO_ON	   (-1)
 #define FRAME_INFO 304 /* of the signal frame: siginfo_t, behind the ucontext that the kernel makes */
 #define FRAME_REGS 40
