@@ -148,7 +148,7 @@ static enum dune_exit run(struct dune_frame *f)
 {
 	enum dune_exit e;
 
-	atomic_store(&limit, guest_now_ms() + (is_emulated() ? 4000 : 1500));
+	atomic_store(&limit, guest_now_ms() + (is_emulated() ? 2000 : 800));
 	e = dune_vcpu_run(c, s, f);
 	atomic_store(&limit, 0);
 	return e;
