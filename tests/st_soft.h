@@ -4,6 +4,7 @@
 #define TESTS_ST_SOFT_H
 
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,27 +27,15 @@ static inline void st_host_spins(uint64_t sp)
 	__asm__ volatile("movq %0, %%rsp\n1: pause\n jmp 1b" : : "r"(sp) : "memory");
 }
 
-static inline void st_host_has_gs(uint64_t base)
-{
-	const struct timespec t = { 0, 1000000 };
-	uint64_t now;
-
-	__asm__ volatile("wrgsbase %0" : : "r"(base));
-	nanosleep(&t, NULL); /* others run meanwhile */
-	__asm__ volatile("rdgsbase %0" : "=r"(now));
-	if (now != base)
-		_exit(1);
-	for (;;)
-		pause();
-}
-
 /*
- * Can a process of this computer do that?  A kernel that is itself a guest may lose a base of the kernel's half, or
- * not return to a stack pointer that is not canonical; and a stub is a process.  True for KVM.
+ * Can a process of this computer keep that stack pointer?  A kernel that is itself a guest may not return to one that is
+ * not canonical; and a stub is a process.  True for KVM.  It has spun long enough to be interrupted when it is judged.
  */
-static inline bool st_host_can(void (*what)(uint64_t), uint64_t arg)
+static inline bool st_host_can_spin(uint64_t sp)
 {
-	const struct timespec t = { 0, 50000000 };
+	const struct timespec t = { 0, 5000000 };
+	struct timespec used = { 0 };
+	clockid_t its;
 	int status;
 	pid_t pid;
 
@@ -55,11 +44,26 @@ static inline bool st_host_can(void (*what)(uint64_t), uint64_t arg)
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid)
-		what(arg);
-	nanosleep(&t, NULL);
+		st_host_spins(sp);
+	CHECK_EQ(clock_getcpuclockid(pid, &its), 0);
+	while (used.tv_sec == 0 && used.tv_nsec < 50000000) {
+		nanosleep(&t, NULL);
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return false;
+		CHECK_EQ(clock_gettime(its, &used), 0);
+	}
 	kill(pid, SIGKILL);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	return WTERMSIG(status) == SIGKILL;
+}
+
+/*
+ * Are bases kept that ring 3 wrote by itself?  Where the kernel does not enable FSGSBASE (AT_HWCAP2 says so), a process
+ * may write them if the processor lets it, and they last until another process runs.
+ */
+static inline bool st_host_keeps_bases(void)
+{
+	return test_placement() != TEST_PLACEMENT_PROCESS || (getauxval(AT_HWCAP2) & 2);
 }
 
 #endif

@@ -15,19 +15,25 @@
 #define ROUNDS 50
 #define MOST   120
 
-static char image[2 * PAGES * PAGE]
-	__attribute__((aligned(4096))); /* filled before the checkpoint */
+/* Filled before the checkpoint. */
+static char image_room[HUGE + 2 * PAGES * PAGE], *image;
 static char live[8 * PAGE] __attribute__((aligned(4096)));
 
 /* ---- jobs: arg is how much of it ---- */
 
+/* The first place that a table of pages begins with: what lies there in less than 2 MiB needs no second one. */
+static char *table_of(char *p)
+{
+	return p + (-(uintptr_t)p & (HUGE - 1));
+}
+
 static char *map(size_t len)
 {
-	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+	char *p = mmap(NULL, len + HUGE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	CHECK(p != MAP_FAILED);
-	return p;
+	return table_of(p);
 }
 
 ST_FN(writes)
@@ -255,8 +261,12 @@ static void same_each_time(unsigned v, unsigned j, unsigned long rounds)
 		r = at_limit(p, j, PAGES, least, run);
 		ST_RETURNED(&r, PAGES);
 	}
-	if (job[j].by_page)
-		CHECK_EQ(enough(p, j, PAGES + 3, least - 2, st_both[1]), least + 3);
+	if (job[j].by_page) {
+		unsigned more = enough(p, j, PAGES + 3, least - 2, st_both[1]) - least;
+
+		/* The stack lies where the kernel put it: a table more, where one ends. */
+		CHECK(more == 3 || (more == 4 && job[j].fn == goes_deep));
+	}
 	st_limit(p, STHREAD_LIMIT_MEMORY, 64 << 20);
 }
 
@@ -350,7 +360,8 @@ int main(void)
 	struct sthread_tag *tag[sizeof(size) / sizeof(size[0])];
 	unsigned long rounds;
 
-	memset(image, 1, sizeof(image));
+	image = table_of(image_room);
+	memset(image, 1, 2 * PAGES * PAGE);
 	live[0] = 'b';
 	st_init();
 	live[0] = 'n';

@@ -339,7 +339,7 @@ static void all(struct sthread_gate *fresh, struct sthread_gate *recycled)
 		NOTE("stack at %#lx", (unsigned long)board->sp);
 		faults();
 		own_calls(fresh, recycled);
-		if (!st_host_can(st_host_spins, board->sp)) {
+		if (!st_host_can_spin(board->sp)) {
 			NOTE("it cannot be interrupted on this host");
 			continue;
 		}
