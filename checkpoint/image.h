@@ -4,8 +4,7 @@
  * which every compartment is cloned.  World: host.
  *
  * What the template maps, all at the addresses of this process:
- *   - code and constants of loaded objects (and RELRO data): windows on the live, pinned memory,
- *     READ or READ|EXEC;
+ *   - code and constants of loaded objects: windows on the live, pinned memory, READ or READ|EXEC;
  *   - the kernel's vdso (READ|EXEC) and its clock data (READ): windows;
  *   - private memory: copies in the arena, READ|COW where this process may write, READ where it may
  *     not; never EXEC;

@@ -70,41 +70,21 @@ static uint64_t page_up(uint64_t v)
 }
 
 /*
- * A writable segment is not fixed, even where it is read-only at the moment: the program may have
- * protected a page of its own there, and may open it again and write a secret to it.  RELRO is the
- * exception, which the linker closes for good; it rounds its end down.
+ * A writable segment is not fixed, even where it is read-only at the moment: the program may have protected a page of its
+ * own there, and may open it again and write a secret to it.  Nor is RELRO: the dynamic linker wrote it, so that the
+ * image has a copy as of other data.
  */
 static int add_headers(struct ckpt_objects *o, const struct dl_phdr_info *info)
 {
-	uint64_t base = info->dlpi_addr, relro = 0, relro_end = 0;
 	int err = 0;
 
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-
-		if (ph->p_type == PT_GNU_RELRO) {
-			relro = page_down(base + ph->p_vaddr);
-			relro_end = page_down(base + ph->p_vaddr + ph->p_memsz);
-		}
-	}
 	for (int i = 0; i < info->dlpi_phnum && !err; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uint64_t start = page_down(base + ph->p_vaddr);
-		uint64_t end = page_up(base + ph->p_vaddr + ph->p_memsz);
 
-		if (ph->p_type != PT_LOAD)
-			continue;
-		if (!(ph->p_flags & PF_W)) {
-			err = ckpt_objects_add_segment(o, start, end, true);
-		} else if (relro < relro_end && relro >= start && relro_end <= end) {
-			err = ckpt_objects_add_segment(o, start, relro, false);
-			if (!err)
-				err = ckpt_objects_add_segment(o, relro, relro_end, true);
-			if (!err)
-				err = ckpt_objects_add_segment(o, relro_end, end, false);
-		} else {
-			err = ckpt_objects_add_segment(o, start, end, false);
-		}
+		if (ph->p_type == PT_LOAD)
+			err = ckpt_objects_add_segment(o, page_down(info->dlpi_addr + ph->p_vaddr),
+						       page_up(info->dlpi_addr + ph->p_vaddr + ph->p_memsz),
+						       !(ph->p_flags & PF_W));
 	}
 	return err;
 }

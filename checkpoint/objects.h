@@ -21,7 +21,7 @@ struct ckpt_object {
 struct ckpt_segment {
 	uint64_t start, end;
 	uint32_t object;
-	bool fixed; /* read-only by the object's headers, or RELRO: nobody writes there */
+	bool fixed; /* read-only by the object's headers: nobody writes there */
 };
 
 /*

@@ -13,6 +13,7 @@
 #define LARGE_PAGES  512UL /* pages of a 2 MiB leaf */
 #define BOUNCE_PAGES 64UL  /* stays in the cache between the kernel's copy and ours */
 #define BOUNCE_SIZE  (BOUNCE_PAGES * 4096)
+#define GAP_PAGES    16UL
 
 static int add_run(struct ckpt_runs *r, uint64_t start, uint64_t end, uint32_t region)
 {
@@ -20,6 +21,7 @@ static int add_run(struct ckpt_runs *r, uint64_t start, uint64_t end, uint32_t r
 
 	if (!run)
 		return -ENOMEM;
+	run->absent = false;
 	run->at = start;
 	run->pages = (end - start) / 4096;
 	run->region = region;
@@ -55,10 +57,23 @@ static int add_nonzero(struct ckpt_runs *r, uint64_t start, uint64_t end, uint32
 	return err;
 }
 
+/* Pages between two runs that nobody touched. */
+static int add_absent(struct ckpt_runs *r, uint64_t start, uint64_t end, uint32_t region)
+{
+	int err = 0;
+
+	if (start && end > start && end - start <= GAP_PAGES * 4096) {
+		err = add_run(r, start, end, region);
+		if (!err)
+			ckpt_run_at(r, r->runs.count - 1)->absent = true;
+	}
+	return err;
+}
+
 static int find_region(struct ckpt_runs *r, struct ckpt_pagemap *pm,
 		       const struct ckpt_region *region, uint32_t index, void *bounce)
 {
-	uint64_t start, end, there = 0;
+	uint64_t start, end, there = 0, last = 0;
 	int err = 0;
 
 	if (!region->anonymous)
@@ -72,10 +87,14 @@ static int find_region(struct ckpt_runs *r, struct ckpt_pagemap *pm,
 	 */
 	for (uint64_t at = region->start;
 	     !err && ckpt_pagemap_next(pm, at, region->end, &start, &end); at = end) {
-		if (there > region->in_use)
+		if (there > region->in_use) {
 			err = add_nonzero(r, start, end, index, bounce);
-		else
+			continue;
+		}
+		err = add_absent(r, last, start, index);
+		if (!err)
 			err = add_run(r, start, end, index);
+		last = end;
 	}
 	return err;
 }
@@ -264,6 +283,10 @@ static void copy_run(struct dune_vm *vm, struct ckpt_runs *runs, struct ckpt_run
 	uint8_t *state = ckpt_run_states(runs, run);
 	uint64_t done = 0;
 
+	if (run->absent) {
+		memset(state, CKPT_PAGE_ZERO, run->pages);
+		return;
+	}
 	while (done < run->pages) {
 		uint64_t n = run->pages - done, got;
 
@@ -286,6 +309,34 @@ static void copy_run(struct dune_vm *vm, struct ckpt_runs *runs, struct ckpt_run
 	}
 }
 
+/*
+ * Few zeroes that follow what is stored keep their arena pages, which are zero, too: what lies in one file in one piece
+ * is one mapping of a stub process.  Nobody wrote these pages: there is memory behind those that are read.
+ */
+static void close_gaps(struct ckpt_runs *runs)
+{
+	const struct ckpt_run *prev = NULL;
+	uint8_t *zeroes = NULL; /* the first of a row, behind a stored page */
+
+	for (size_t i = 0; i < runs->runs.count; prev = ckpt_run_at(runs, i++)) {
+		const struct ckpt_run *run = ckpt_run_at(runs, i);
+		uint8_t *state = ckpt_run_states(runs, run);
+
+		/* States lie as runs do. */
+		if (!prev || prev->region != run->region || prev->at + prev->pages * 4096 != run->at)
+			zeroes = NULL;
+		for (uint64_t k = 0; k < run->pages; k++) {
+			if (state[k] == CKPT_PAGE_STORED) {
+				if (zeroes && (uint64_t)(state + k - zeroes) <= GAP_PAGES)
+					memset(zeroes, CKPT_PAGE_STORED, (size_t)(state + k - zeroes));
+				zeroes = state + k + 1;
+			} else if (state[k] != CKPT_PAGE_ZERO) {
+				zeroes = NULL;
+			}
+		}
+	}
+}
+
 int ckpt_runs_copy(struct dune_vm *vm, struct ckpt_runs *runs)
 {
 	char *bounce = scratch_alloc(BOUNCE_SIZE);
@@ -295,6 +346,7 @@ int ckpt_runs_copy(struct dune_vm *vm, struct ckpt_runs *runs)
 	for (size_t i = 0; i < runs->runs.count; i++)
 		copy_run(vm, runs, ckpt_run_at(runs, i), bounce);
 	scratch_free(bounce, BOUNCE_SIZE);
+	close_gaps(runs);
 	return 0;
 }
 

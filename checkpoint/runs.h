@@ -8,13 +8,14 @@
 
 #include "checkpoint/plan.h"
 
-/* Consecutive pages that are to be read. */
+/* Consecutive pages that are to be read; or that lie between such, few of them. */
 struct ckpt_run {
 	uint64_t at;
 	uint64_t pages;
 	uint64_t gpa;	/* of as many arena pages */
 	uint64_t state; /* index of the first page's entry in ckpt_runs.states */
 	uint32_t region;
+	bool absent; /* nobody touched them: they are zero, and not to be read */
 };
 
 enum ckpt_page {

@@ -174,7 +174,7 @@ static void show(const struct ckpt_runs *runs, const char *p, size_t pages, char
 			if (at < pages * PAGE)
 				out[at / PAGE] = runs->states.count ?
 							 "nuzst"[ckpt_run_states(runs, r)[k]] :
-							 'w';
+							 "wa"[r->absent];
 		}
 	}
 }
@@ -200,22 +200,28 @@ static void find_and_copy(void)
 	add_region(&plan, z, 8, true, PAGE); /* eight pages are there, and memory for one */
 	CHECK_OK(ckpt_runs_find(&want, &plan));
 	show(&want, a, 8, text);
-	CHECK_STR(text, ".ww..w..");
+	CHECK_STR(text, ".wwaaw..");
 	show(&want, f, 4, text);
 	CHECK_STR(text, "wwww");
 	show(&want, z, 8, text);
 	CHECK_STR(text, "...w....");
 	CHECK_OK(ckpt_runs_alloc(vm, &want, &have, &runs));
-	CHECK_EQ(fake_used(vm), 3 + 4 + 1);
+	CHECK_EQ(fake_used(vm), 5 + 4 + 1);
 	CHECK_OK(ckpt_runs_copy(vm, &runs));
 	show(&runs, a, 8, text);
-	CHECK_STR(text, ".sz..s..");
+	CHECK_STR(text, ".sssss.."); /* those between are zero, and stay */
+	for (uint64_t i = 0, k = 0; i < runs.runs.count; i++) {
+		const struct ckpt_run *r = ckpt_run_at(&runs, i);
+
+		for (uint64_t j = 0; j < r->pages && r->region == 0; j++, k++)
+			CHECK_MEM(dune_page_host(vm, dune_gpa(r->gpa + j * PAGE)), a + (k + 1) * PAGE, PAGE);
+	}
 	show(&runs, f, 4, text);
 	CHECK_STR(text, "ssuu");
-	CHECK_MEM(dune_page_host(vm, dune_gpa(ckpt_run_at(&runs, 2)->gpa)), f, PAGE);
-	CHECK_MEM(dune_page_host(vm, dune_gpa(ckpt_run_at(&runs, 2)->gpa + PAGE)), f + PAGE, PAGE);
+	CHECK_MEM(dune_page_host(vm, dune_gpa(ckpt_run_at(&runs, 3)->gpa)), f, PAGE);
+	CHECK_MEM(dune_page_host(vm, dune_gpa(ckpt_run_at(&runs, 3)->gpa + PAGE)), f + PAGE, PAGE);
 	ckpt_runs_trim(vm, &runs);
-	CHECK_EQ(fake_used(vm), 5);
+	CHECK_EQ(fake_used(vm), 5 + 2 + 1);
 	ckpt_runs_free(vm, &runs);
 	ckpt_runs_free(vm, &want);
 	CHECK_EQ(fake_used(vm), 0);
