@@ -52,7 +52,10 @@ struct dune_vm_config {
 	enum dune_machine machine;      /* AUTO: KVM where the processor does it in hardware, else PROCESS */
 	enum dune_placement placement;  /* of KVM */
 	int kick_signal;                /* a signal with a handler and without SA_RESTART; interrupts dune_vcpu_run() */
+	void *own;                      /* page aligned: DUNE_OWN_SIZE reserved addresses where a stub process has what is the
+	                                   library's, and no space anything; NULL: the first ones of the arena */
 };
+#define DUNE_OWN_SIZE (256UL << 10)
 
 /* What the machine offers, probed when the VM was created. */
 struct dune_vm_info {
@@ -64,6 +67,8 @@ struct dune_vm_info {
 	unsigned max_vcpus;
 	unsigned phys_bits;             /* guest-physical address width */
 	uint64_t lowest;                /* nothing can be mapped below: what the kernel keeps from processes, or 0 */
+	bool kick_signals;              /* dune_vcpu_kick() needs the thread in ring 3 not to block kick_signal */
+	bool adopt_moves;               /* dune_vm_adopt() puts other memory in place: nobody may write it meanwhile */
 };
 
 /*

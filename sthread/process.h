@@ -23,6 +23,7 @@
  */
 #define STACK_SIZE	   (1UL << 20)
 #define STACK_GUARD	   (64UL << 10)
+#define OWN_GAP		   (256UL << 10)
 #define STACK_TOP_RESERVED 64 /* above the first frame: the bytes of AT_RANDOM */
 #define MESSAGE_SIZE	   (144UL << 10) /* of a gate: both ways, and what is passed */
 
@@ -42,6 +43,7 @@ struct process {
 	unsigned generation; /* counts inits and forks: a thread's cached lane is of one */
 	unsigned forks;	     /* how many forks away from the first process */
 	int signal;
+	bool kick_signals; /* it also brings a thread out of ring 3 */
 	struct sigaction signal_before; /* what the program had for it */
 	pid_t main_tid;
 	unsigned pool;

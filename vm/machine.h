@@ -60,7 +60,7 @@ struct machine_ops {
 	void (*fork)(struct dune_vm *vm, enum fork_moment moment); /* may be NULL */
 	int (*clear)(struct dune_vm *vm, void *addr, size_t len);
 	int (*prepare)(struct dune_vm *vm);
-	/* Bytes at the beginning of the arena's range where nothing can be mapped in a space. */
+	/* Bytes from vm->own on where nothing can be mapped in a space. */
 	uint64_t reserved;
 	/* The guest is to see this memory of the process from now on.  vm->lock held; the slot is not in the list yet. */
 	int (*window)(struct dune_vm *vm, const struct slot *slot);

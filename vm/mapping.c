@@ -26,9 +26,9 @@ static int end(struct dune_space *s, int err)
 
 bool space_is_reserved(const struct dune_space *s, dune_gva_t at, size_t len)
 {
-	uint64_t base = (uint64_t)s->vm->arena.base;
+	uint64_t own = s->vm->own;
 
-	return len > 0 && (at.v < s->vm->info.lowest || (at.v < base + s->vm->ops->reserved && at.v + len > base));
+	return len > 0 && (at.v < s->vm->info.lowest || (at.v < own + s->vm->ops->reserved && at.v + len > own));
 }
 
 int dune_vm_map(struct dune_space *s, dune_gva_t at, dune_gpa_t page, size_t len, unsigned prot)

@@ -21,6 +21,7 @@ static int create(struct dune_vm **out, const struct machine_ops *ops, const str
 	/* From now on, whatever fails: dune_vm_destroy() takes the range back. */
 	vm->arena.base = cfg->base;
 	vm->arena.size = cfg->size;
+	vm->own = (uint64_t)(cfg->own ? cfg->own : cfg->base);
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->making, NULL);
 	err = ops->open(vm, cfg);
@@ -59,7 +60,7 @@ int dune_vm_create(struct dune_vm **out, const struct dune_vm_config *cfg)
 {
 	if (!cfg || !cfg->base || !cfg->size || ((uint64_t)cfg->base | cfg->size) & (PT_HUGE - 1) ||
 	    cfg->size > 1UL << 43 || cfg->placement > DUNE_PLACE_RING0 || cfg->machine > DUNE_MACHINE_PROCESS ||
-	    cfg->kick_signal <= 0)
+	    (uint64_t)cfg->own & (DUNE_PAGE_SIZE - 1) || cfg->kick_signal <= 0)
 		return -EINVAL;
 	return cfg->machine == DUNE_MACHINE_AUTO ? create_any(out, cfg) : create_on(out, cfg->machine, cfg);
 }

@@ -191,6 +191,7 @@ struct dune_vm {
 	bool one_runner; /* the machine cannot have two vCPUs run one space */
 	struct dune_vm_info info;
 	struct arena arena;
+	uint64_t own; /* see dune_vm_config */
 	struct slot *slots;
 	size_t nslots, slots_cap;
 	uint64_t slot_top; /* next guest-physical address for a window */

@@ -279,9 +279,8 @@ STHREAD_API void sthread_policy_destroy(struct sthread_policy *p)
 
 /* ---- what a run asks ---- */
 
-bool policy_arguments(const struct policy *p, int index, const struct dune_frame *f)
+bool policy_arguments(const struct policy *p, int index, const uint64_t arg[6])
 {
-	const uint64_t arg[6] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9 };
 	unsigned ruled = 0, met = 0;
 
 	for (unsigned i = 0; i < p->rules; i++) {

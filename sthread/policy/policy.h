@@ -109,7 +109,7 @@ size_t policy_size(const struct policy *p);
 unsigned policy_leaves(uint8_t action);
 
 /* The call's arguments are among those that the rules leave. */
-bool policy_arguments(const struct policy *p, int index, const struct dune_frame *f);
+bool policy_arguments(const struct policy *p, int index, const uint64_t arg[6]);
 bool policy_address(const struct policy *p, enum policy_use use, const struct address *a);
 /*
  * Index of the gate that `handle` is, or -1.  The handle may be any number: it is compared, never

@@ -107,9 +107,11 @@ static int take_signal(int sig)
  * One range for all that only compartments use, so that nothing the program maps later can be in
  * its place:
  *
- *	tags | arena | where mmap() inside works | guard | a gate's message | guard | stack
+ *	tags | arena | where mmap() inside works | guard | a gate's message | guard | stack | gap | the machine's own
  *
- * The kernel puts it below the libraries, so that the stack shares page tables with their data.
+ * The kernel puts it below the libraries, so that the stack shares page tables with their data.  The gap is more than an
+ * instruction with a short operand adds to a stack pointer (ret: 64 KiB): a stub whose stack pointer strays into its signal
+ * stack is lost, instead of a fault.
  */
 static int reserve(size_t memory)
 {
@@ -119,7 +121,7 @@ static int reserve(size_t memory)
 	/* Where addresses are limited, fewer for tags. */
 	for (;; tag_area /= 2) {
 		if (__builtin_add_overflow(tag_area + PRIVATE_AREA + 2 * STACK_GUARD +
-						   MESSAGE_SIZE + STACK_SIZE + (4UL << 20),
+						   MESSAGE_SIZE + STACK_SIZE + OWN_GAP + DUNE_OWN_SIZE + (4UL << 20),
 					   memory, &len))
 			return -ENOMEM;
 		p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -131,7 +133,7 @@ static int reserve(size_t memory)
 	madvise(p, len, MADV_DONTDUMP);
 	process.reserved = p;
 	process.reserved_len = len;
-	process.stack_top = (uint64_t)p + len;
+	process.stack_top = (uint64_t)p + len - DUNE_OWN_SIZE - OWN_GAP;
 	process.stack_low = process.stack_top - STACK_SIZE;
 	process.message_low = process.stack_low - STACK_GUARD - MESSAGE_SIZE;
 	process.area_end = process.message_low - STACK_GUARD;
@@ -208,6 +210,7 @@ static int do_init(const struct sthread_config *cfg)
 								     DUNE_PLACE_AUTO,
 		.kick_signal = cfg->signal ? cfg->signal : SIGRTMAX - 1,
 	};
+	struct dune_vm_info info;
 	uint64_t memory;
 	int err;
 
@@ -222,10 +225,13 @@ static int do_init(const struct sthread_config *cfg)
 		goto fail;
 	v.base = (void *)(ALIGN_HUGE((uint64_t)process.reserved) + process.tag_area);
 	v.size = memory;
+	v.own = (void *)(process.stack_top + OWN_GAP);
 	if ((err = dune_vm_create(&process.vm, &v)) ||
 	    (err = dune_vm_share(process.vm, (void *)ALIGN_HUGE((uint64_t)process.reserved), process.tag_area)) ||
 	    (err = sys_init()) || (err = take_checkpoint(cfg)) || (err = dune_vm_prepare(process.vm)))
 		goto fail;
+	dune_vm_get_info(process.vm, &info);
+	process.kick_signals = info.kick_signals;
 	process.generation++;
 	process.cloned = false;
 	process.nprefault = 0;

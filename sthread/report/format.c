@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "arch/cpu.h"
 #include "include/sthread.h"
 #include "sthread/inside/inside.h"
 #include "sthread/report/describe.h"
@@ -72,34 +73,6 @@ static const char *const limit_text[] = {
 	[STHREAD_LIMIT_CPU_NS] = "CPU time (STHREAD_LIMIT_CPU_NS)",
 	[STHREAD_LIMIT_GATE_CALLS] = "gate calls (STHREAD_LIMIT_GATE_CALLS)",
 };
-
-/* Intel SDM 3A, 6.3.1 */
-static const char *const vector_text[] = {
-	[0] = "divide error",
-	[1] = "debug exception",
-	[2] = "non-maskable interrupt",
-	[3] = "breakpoint",
-	[4] = "overflow",
-	[5] = "bound range exceeded",
-	[6] = "invalid opcode",
-	[7] = "no floating-point unit",
-	[8] = "double fault",
-	[10] = "invalid task state",
-	[11] = "segment not present",
-	[12] = "stack segment fault",
-	[13] = "general protection",
-	[14] = "page fault",
-	[16] = "x87 error",
-	[17] = "alignment check",
-	[18] = "machine check",
-	[19] = "SIMD error",
-	[20] = "virtualization exception",
-	[21] = "control protection",
-};
-
-/* Error code of a page fault: SDM 3A, figure 4-12. */
-#define PF_PRESENT     0x1u
-#define PF_RESERVED    0x8u
 
 #define ACCESS_WRITE   2u
 #define ACCESS_EXECUTE 4u
@@ -168,16 +141,17 @@ static void add_address(struct text *t, const struct sthread_result *r)
 
 static void add_why(struct text *t, const struct sthread_result *r)
 {
+	const char *name = cpu_vector_name(r->vector);
+
 	heading(t, "why:");
-	if (has_address(r) && r->vector == 14)
+	if (has_address(r) && cpu_fault(r->vector) == CPU_FAULT_PAGE)
 		add(t, "%s (",
-		    r->error & PF_RESERVED ? "the page table is broken" :
-		    r->error & PF_PRESENT  ? "the page is there, without that right" :
-					     "no page is there");
+		    cpu_table_broken(r->error) ? "the page table is broken" :
+		    cpu_page_there(r->error)   ? "the page is there, without that right" :
+						 "no page is there");
 	else
 		add(t, "(");
-	add(t, "%s, vector %u, error %#x)\n", TABLE_TEXT(vector_text, r->vector, "exception"),
-	    r->vector, r->error);
+	add(t, "%s, vector %u, error %#x)\n", name ? name : "exception", r->vector, r->error);
 }
 
 static const char *base_name(const char *path)
@@ -230,13 +204,9 @@ static void add_message(struct text *t, const struct sthread_result *r)
 
 static void add_registers(struct text *t, const struct sthread_result *r)
 {
-	static const char *const names[16] = { "rax", "rbx", "rcx", "rdx", "rsi", "rdi",
-					       "rbp", "rsp", "r8",  "r9",  "r10", "r11",
-					       "r12", "r13", "r14", "r15" };
-
 	add(t, "  registers:\n    rip %016" PRIx64 "\n", r->ip);
-	for (unsigned i = 0; i < 16; i++)
-		add(t, "%s%-3s %016" PRIx64 "%s", i % 4 ? "  " : "    ", names[i], r->regs[i],
+	for (unsigned i = 0; i < CPU_REGISTERS; i++)
+		add(t, "%s%-3s %016" PRIx64 "%s", i % 4 ? "  " : "    ", cpu_register_name(i), r->regs[i],
 		    i % 4 == 3 ? "\n" : "");
 }
 

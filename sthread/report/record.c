@@ -7,43 +7,30 @@
 
 #include <string.h>
 
+#include "arch/cpu.h"
 #include "sthread/process.h"
 #include "sthread/report/describe.h"
 #include "sthread/report/unwind.h"
 #include "sthread/syscall/syscall.h"
 #include "sthread/tag/tag.h"
 
-#define PAGE_FAULT 14
-
-static enum sthread_fault kind_of(uint64_t vector)
+static enum sthread_fault kind_of(enum cpu_fault fault)
 {
-	switch (vector) {
-	case 0:
-	case 16:
-	case 19:
+	switch (fault) {
+	case CPU_FAULT_ARITHMETIC:
 		return STHREAD_FAULT_ARITHMETIC;
-	case 1:
-	case 3:
-	case 4:
+	case CPU_FAULT_TRAP:
 		return STHREAD_FAULT_TRAP;
-	case 6:
+	case CPU_FAULT_INSTRUCTION:
 		return STHREAD_FAULT_INSTRUCTION;
-	case 12:
-	case 13:
+	case CPU_FAULT_PROTECTION:
 		return STHREAD_FAULT_PROTECTION;
-	case PAGE_FAULT:
+	case CPU_FAULT_PAGE:
 		return STHREAD_FAULT_MEMORY;
-	default:
-		return STHREAD_FAULT_OTHER;
+	case CPU_FAULT_OTHER:
+		break;
 	}
-}
-
-static void registers(const struct dune_frame *f, uint64_t regs[16])
-{
-	const uint64_t r[16] = { f->rax, f->rbx, f->rcx, f->rdx, f->rsi, f->rdi, f->rbp, f->rsp,
-				 f->r8,	 f->r9,	 f->r10, f->r11, f->r12, f->r13, f->r14, f->r15 };
-
-	memcpy(regs, r, sizeof(r));
+	return STHREAD_FAULT_OTHER;
 }
 
 void result_fault(const struct dune_frame *f, struct sthread_result *r)
@@ -51,11 +38,11 @@ void result_fault(const struct dune_frame *f, struct sthread_result *r)
 	r->end = STHREAD_FAULTED;
 	r->vector = (unsigned)f->vector;
 	r->error = (unsigned)f->error;
-	r->fault = kind_of(f->vector);
-	if (f->vector != PAGE_FAULT)
+	r->fault = kind_of(cpu_fault(f->vector));
+	if (r->fault != STHREAD_FAULT_MEMORY)
 		return;
 	r->address = f->cr2;
-	r->access = f->error & 16 ? 4 : f->error & 2 ? 2 : 1;
+	r->access = cpu_executes(f->error) ? 4 : cpu_writes(f->error) ? 2 : 1;
 	if (f->cr2 >= process.stack_low - STACK_GUARD && f->cr2 < process.stack_low)
 		r->fault = STHREAD_FAULT_STACK;
 }
@@ -69,7 +56,7 @@ void result_backtrace(struct uaccess *mem, const struct dune_frame *f, struct st
 {
 	struct unwind_regs regs = { .rip = f->rip };
 
-	registers(f, r->regs);
+	cpu_registers(f, r->regs);
 	r->ip = f->rip;
 	r->sp = f->rsp;
 	memcpy(regs.gpr, r->regs, sizeof(regs.gpr));

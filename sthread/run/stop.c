@@ -11,6 +11,27 @@
 #include "sthread/process.h"
 #include "sthread/run/lane.h"
 
+void lane_hear(struct lane *l)
+{
+	sigset_t ours;
+
+	l->ctx.hear = NULL;
+	if (l->stop.heard)
+		return;
+	sigemptyset(&ours);
+	sigaddset(&ours, process.signal);
+	pthread_sigmask(SIG_UNBLOCK, &ours, &l->stop.mask);
+	l->stop.heard = true;
+}
+
+void lane_unhear(struct lane *l)
+{
+	if (l->stop.heard && sigismember(&l->stop.mask, process.signal))
+		pthread_sigmask(SIG_SETMASK, &l->stop.mask, NULL);
+	l->stop.heard = false;
+	l->ctx.hear = NULL;
+}
+
 /* It may be in a forwarded call, or just before one. */
 static void signal_thread(struct lane *l)
 {

@@ -9,6 +9,7 @@
 #define STHREAD_RUN_STOP_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -29,7 +30,17 @@ struct stop_state {
 	struct lane *waiting_for; /* the gate that it called: stopped with it; lock */
 	bool made_inside;	  /* it runs a gate that a compartment made; set before it is waited for */
 	struct lane *signal_lane; /* the lane whose timer signals its thread; NULL: its own */
+	bool heard;		  /* its thread does not block the signal for now, and `mask` is what it blocked before */
+	sigset_t mask;
 };
+
+/*
+ * On a thread of the program's, which may block the signal that ends a call of the host: from here on it arrives.  Each
+ * costs a call, so that a run that never waits in the host makes none.
+ */
+void lane_hear(struct lane *l);
+/* At the end of the run: the thread blocks what it did before. */
+void lane_unhear(struct lane *l);
 
 /*
  * From here to lane_unlink_callee(), what stops the caller stops the callee.  False: the caller is

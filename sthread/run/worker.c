@@ -342,11 +342,15 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	return err;
 }
 
+static void hears(struct sys_ctx *ctx)
+{
+	lane_hear(lane_of(ctx));
+}
+
 int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void *arg,
 		 struct sthread_result *result)
 {
 	const struct policy *value;
-	sigset_t ours, old;
 	struct lane *l;
 	int err, cancel;
 
@@ -365,16 +369,16 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 		policy_unpin(value);
 		goto no_pin;
 	}
-	sigemptyset(&ours);
-	sigaddset(&ours, process.signal);
-	pthread_sigmask(SIG_UNBLOCK, &ours, &old);
+	if (process.kick_signals)
+		lane_hear(l);
+	else
+		l->ctx.hear = hears;
 	atomic_fetch_add(&process.calls, 1);
 	err = lane_run(l, value, fn, arg, NULL, result);
+	lane_unhear(l);
 	if (!lane_clean(l))
 		lane_drop_of_thread();
 	lane_rests();
-	if (sigismember(&old, process.signal))
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
 no_pin:
 	process_leave();
 	cancel_restore(cancel);

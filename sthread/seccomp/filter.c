@@ -8,6 +8,7 @@
  *	        ├─ one whose arguments matter ── its rules, in turn ── allow or refuse
  *	        └─ bit of a map of 512 ─────────────────────────────── allow or refuse
  */
+#include "arch/cpu.h"
 #include "sthread/seccomp/filter.h"
 
 #include <asm/unistd.h>
@@ -178,7 +179,7 @@ unsigned filter_build(struct sock_filter out[FILTER_PROGRAM], const struct filte
 
 	each_rule(&w, note, 0);
 	put(&w, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, arch));
-	put(&w, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
+	put(&w, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, CPU_AUDIT_ARCH);
 	put(&w, BPF_RET | BPF_K, 0, 0, refuse);
 	put(&w, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
 	put_call(&w, __NR_ioctl);

@@ -320,6 +320,32 @@ static int decode_arg(struct sys_call *c, const struct sys_arg *a, unsigned i)
 	return -ENOSYS; /* a kind that this decoder does not know */
 }
 
+size_t sys_call_size(const struct sys_entry *entry)
+{
+	size_t size = offsetof(struct sys_call, u);
+
+	for (unsigned i = 0; i < 6; i++) {
+		const struct sys_arg *a = &entry->arg[i];
+
+		switch ((enum sys_arg_kind)a->kind) {
+		case ARG_PATH:
+		case ARG_ARRAY_OUT:
+			return sizeof(struct sys_call);
+		case ARG_BYTES_OUT:
+			if (a->size > sizeof(((struct sys_call *)0)->result))
+				return sizeof(struct sys_call);
+			break;
+		case ARG_POLL:
+		case ARG_FDSET:
+			size = offsetof(struct sys_call, u) + sizeof(((struct sys_call *)0)->u.poll);
+			break;
+		default:
+			break;
+		}
+	}
+	return size;
+}
+
 int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_t arg[6],
 	       struct sys_call *c)
 {
@@ -336,7 +362,8 @@ int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_
 	c->outs = 0;
 	c->offsets = 0;
 	c->paths = 0;
-	c->u.path[0] = '\0';
+	if (sys_call_size(entry) == sizeof(*c))
+		c->u.path[0] = '\0';
 	uspans_init(&c->spans);
 	for (unsigned i = 0; i < 6; i++) /* an int's upper half is undefined by convention */
 		c->arg[i] = sys_is_int(&entry->arg[i]) ? (uint64_t)(int64_t)(int)arg[i] : arg[i];

@@ -3,6 +3,7 @@
  * dispatch.c - what happens to a compartment's system call, from the trap frame to its result.
  * World: host.
  */
+#include "arch/cpu.h"
 #include "sthread/syscall/syscall.h"
 
 #include <asm/unistd.h>
@@ -95,20 +96,20 @@ static void message_add(struct sys_ctx *ctx, dune_gva_t at, uint64_t len)
  * Standard error that was not granted: the call fails as for any descriptor, but what abort(),
  * assert() and the stack protector had to say is kept for the record.
  */
-static void message_keep(struct sys_ctx *ctx, const struct dune_frame *f)
+static void message_keep(struct sys_ctx *ctx, const struct cpu_call *call)
 {
 	struct iovec iov[16];
-	uint64_t n = f->rdx;
+	uint64_t n = call->arg[2];
 
 	if (fdtab_find(&ctx->fds, 2))
 		return;
-	if (f->rax == __NR_write) {
-		message_add(ctx, dune_gva(f->rsi), n);
+	if (call->nr == __NR_write) {
+		message_add(ctx, dune_gva(call->arg[1]), n);
 		return;
 	}
 	if (n > sizeof(iov) / sizeof(iov[0]))
 		n = sizeof(iov) / sizeof(iov[0]);
-	if (uaccess_copy_in(&ctx->mem, iov, dune_gva(f->rsi), n * sizeof(iov[0])))
+	if (uaccess_copy_in(&ctx->mem, iov, dune_gva(call->arg[1]), n * sizeof(iov[0])))
 		return;
 	for (uint64_t i = 0; i < n; i++)
 		message_add(ctx, dune_gva((uintptr_t)iov[i].iov_base), iov[i].iov_len);
@@ -129,42 +130,48 @@ static enum sys_outcome over_memory(struct sys_ctx *ctx)
 	return ended(ctx, STHREAD_OVER_LIMIT, 0);
 }
 
-/* Its frame is large: not inlined, since nested gates stack up beside it. */
+/* Its frame can be large: not inlined, since nested gates stack up beside it. */
 __attribute__((noinline)) static long run_call(struct sys_ctx *ctx, const struct sys_entry *entry,
-					       const struct dune_frame *f)
+					       const uint64_t arg[6])
 {
-	const uint64_t arg[6] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9 };
-	struct sys_call c;
+	struct sys_call *c = __builtin_alloca(sys_call_size(entry));
 	long result;
 
 	ctx->in_call = entry->class == SYS_OUTSIDE;
-	result = sys_decode(ctx, entry, arg, &c);
+	result = sys_decode(ctx, entry, arg, c);
 
 	if (!result) {
 		int r;
 
-		result = entry->perform(&c);
-		r = sys_finish(&c, result);
+		result = entry->perform(c);
+		r = sys_finish(c, result);
 		if (r)
 			result = r;
 	}
-	sys_release(&c);
+	sys_release(c);
 	ctx->in_call = false;
 	return result;
+}
+
+static void hear(struct sys_ctx *ctx)
+{
+	if (ctx->hear)
+		ctx->hear(ctx);
 }
 
 /*
  * A descriptor is taken back when no call is under way that may use it.  One that was ended for
  * that did nothing yet: it is decoded again, as if it came now.
  */
-static long run_calls(struct sys_ctx *ctx, const struct sys_entry *entry, const struct dune_frame *f)
+static long run_calls(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_t arg[6])
 {
 	bool again;
 	long result;
 
+	hear(ctx);
 	do {
 		sys_attend(ctx);
-		result = run_call(ctx, entry, f);
+		result = run_call(ctx, entry, arg);
 		again = result == -EINTR && atomic_load(&ctx->revoke) && !killed(ctx);
 	} while (again);
 	sys_attend(ctx);
@@ -172,47 +179,48 @@ static long run_calls(struct sys_ctx *ctx, const struct sys_entry *entry, const 
 }
 
 /* True: *result is that of one of the library's own calls. */
-static bool own_call(struct sys_ctx *ctx, const struct dune_frame *f, long *result)
+static bool own_call(struct sys_ctx *ctx, const struct cpu_call *call, long *result)
 {
-	const uint64_t arg[5] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8 };
-
-	if (f->rax < HOSTCALL_RETURN || f->rax >= HOSTCALLS_END)
+	if (call->nr < HOSTCALL_RETURN || call->nr >= HOSTCALLS_END)
 		return false;
-	if (f->rax == HOSTCALL_RETURN || f->rax == HOSTCALL_EXIT)
-		*result = sys_ended(ctx, STHREAD_RETURNED, arg[0]);
-	else
-		*result = ctx->host_call(ctx, (enum hostcall)f->rax, arg);
+	if (call->nr == HOSTCALL_RETURN || call->nr == HOSTCALL_EXIT) {
+		*result = sys_ended(ctx, STHREAD_RETURNED, call->arg[0]);
+		return true;
+	}
+	hear(ctx);
+	*result = ctx->host_call(ctx, (enum hostcall)call->nr, call->arg);
 	return true;
 }
 
 enum sys_outcome sys_dispatch(struct sys_ctx *ctx, struct dune_frame *frame)
 {
+	const struct cpu_call call = cpu_call(frame);
 	uint8_t action;
 	long result;
 	int index;
 
 	ctx->calls++;
-	if (own_call(ctx, frame, &result))
+	if (own_call(ctx, &call, &result))
 		goto done;
-	if ((int)frame->rdi == 2 && (frame->rax == __NR_write || frame->rax == __NR_writev))
-		message_keep(ctx, frame);
-	index = sys_index(frame->rax);
+	if ((int)call.arg[0] == 2 && (call.nr == __NR_write || call.nr == __NR_writev))
+		message_keep(ctx, &call);
+	index = sys_index(call.nr);
 	action = index < 0 ? ctx->policy->other : ctx->policy->action[index];
 	if (action == STHREAD_DENY_KILL)
-		return ended(ctx, STHREAD_DENIED, frame->rax);
+		return ended(ctx, STHREAD_DENIED, call.nr);
 	if (action != STHREAD_ALLOW || index < 0) {
-		frame->rax = (uint64_t)-ENOSYS;
+		cpu_call_result(frame, -ENOSYS);
 		return SYS_RESUME;
 	}
-	result = policy_arguments(ctx->policy, index, frame) ?
-			 run_calls(ctx, &sys_table[index], frame) :
+	result = policy_arguments(ctx->policy, index, call.arg) ?
+			 run_calls(ctx, &sys_table[index], call.arg) :
 			 -EPERM;
 done:
 	if (result == SYS_PERFORM_END)
 		return SYS_END;
 	if (ctx->mem.nomem)
 		return over_memory(ctx);
-	frame->rax = (uint64_t)result;
+	cpu_call_result(frame, result);
 	return SYS_RESUME;
 }
 

@@ -57,6 +57,7 @@ struct sys_ctx {
 	/* The library's own calls: hostcall_serve(). */
 	long (*host_call)(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
 	const atomic_bool *stop;        /* true: a kill is pending, nothing blocks.  May be NULL */
+	void (*hear)(struct sys_ctx *ctx); /* once, before anything blocks: the signal of `stop` arrives then.  May be NULL */
 	/*
 	 * Not 0: the descriptors of this open file (fd_object.file) are taken back.  Set by another
 	 * thread, which then signals this one until it is 0 again.
@@ -163,12 +164,15 @@ struct sys_call {
 			};
 		};
 		struct {
+			unsigned n;
 			struct pollfd fd[SYS_POLLFDS];  /* with host descriptors */
 			int number[SYS_POLLFDS];        /* theirs inside */
-			unsigned n;
 		} poll;
-	} u;
+	} u;                            /* last: not there for calls that do not use it */
 };
+
+/* What a struct sys_call must have for this call: without `u`, or with part of it, memory of many threads that wait. */
+size_t sys_call_size(const struct sys_entry *entry);
 
 /* Checks all and copies all: 0 or a negative errno.  sys_release() in any case. */
 int sys_decode(struct sys_ctx *ctx, const struct sys_entry *entry, const uint64_t arg[6],

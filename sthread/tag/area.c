@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "arch/cpu.h"
 #include "sthread/process.h"
 
 static struct {
@@ -221,25 +222,25 @@ bool sthread_is_tagged(const void *ptr)
 
 bool tag_describe(uint64_t at, unsigned error, char *buf, size_t len)
 {
-	/* Of a page fault, SDM 3A, figure 4-12: present, write, instruction fetch. */
-	const char *why = !(error & 1) ? ": not granted" :
-			  error & 16   ? " (never executable)" :
-			  error & 2    ? " (granted read-only)" :
-					 "";
+	const bool there = cpu_page_there(error);
+	const char *why = !there		? ": not granted" :
+			  cpu_executes(error) ? " (never executable)" :
+			  cpu_writes(error)   ? " (granted read-only)" :
+						"";
 	const struct sthread_tag *t, *data;
 	bool in;
 
 	lock();
 	t = tagged_find(at);
 	/* A page of the image is copied when it is written to: this one was not the image's. */
-	data = !t && (error & 3) == 3 ? data_find(at, at + 1) : NULL;
+	data = !t && there && cpu_writes(error) ? data_find(at, at + 1) : NULL;
 	in = t || data || at - area.base < area.len;
 	if (in && !t && !data)
 		t = tag_find(at);
 	if (data)
 		snprintf(buf, len, "live %s + 0x%llx%s", data->name,
 			 (unsigned long long)(at - data->start), why);
-	else if (t && !(error & 1))
+	else if (t && !there)
 		snprintf(buf, len, "%s %s%s", kind_of(t), t->name, why);
 	else if (t)
 		snprintf(buf, len, "%s %s + 0x%llx%s", kind_of(t), t->name,

@@ -139,16 +139,13 @@ struct sthread_tag *data_find(uint64_t at, uint64_t end)
 	return NULL;
 }
 
-/*
- * Where compartments are processes, the segment becomes shared memory in its place, which no other
- * thread may be writing meanwhile.  -ENOTSUP: there are others.
- */
+/* It may become shared memory in its place, which no other thread may be writing meanwhile.  -ENOTSUP: there are others. */
 static int share(const struct sthread_tag *t)
 {
 	struct dune_vm_info info;
 
 	dune_vm_get_info(process.vm, &info);
-	if (info.machine == DUNE_MACHINE_PROCESS && process_one_thread())
+	if (info.adopt_moves && process_one_thread())
 		return -ENOTSUP;
 	return dune_vm_adopt(process.vm, (void *)t->start, t->len);
 }

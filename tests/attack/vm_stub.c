@@ -38,6 +38,10 @@ __asm__(".pushsection .rodata\n"
 	"	mov (%rbp), %rax\n	mov 8(%rbp), %rdi\n	mov 16(%rbp), %rsi\n"
 	"	pushfq\n	orl $0x100, (%rsp)\n	popfq\n"
 	"	jmp *56(%rbp)\n"
+	/* the jump; with the trap flag for what comes behind the next call, and rbx as the stack pointer */
+	"stub_step_deep:\n"
+	"	mov (%rbp), %rax\n	mov 8(%rbp), %rdi\n	mov 16(%rbp), %rsi\n"
+	"	pushq $0x2b\n	push %rbx\n	pushq $0x302\n	pushq $0x33\n	pushq 56(%rbp)\n	iretq\n"
 	/* protection key 0 denied, then the jump */
 	"stub_keys:\n"
 	"	mov (%rbp), %rbx\n	mov 8(%rbp), %rdi\n	mov 16(%rbp), %rsi\n	mov 56(%rbp), %r8\n"
@@ -69,7 +73,7 @@ __asm__(".pushsection .rodata\n"
 	"2:	ud2\n"
 	"stub_code_end:\n"
 	".popsection\n");
-extern const char stub_code[], stub_code_end[], stub_call[], stub_int80[], stub_syscall[], stub_step[], stub_keys[],
+extern const char stub_code[], stub_code_end[], stub_call[], stub_int80[], stub_syscall[], stub_step[], stub_step_deep[], stub_keys[],
 	stub_vectors[], stub_search[], stub_count[];
 
 static struct dune_space *s;
@@ -162,7 +166,8 @@ static enum dune_exit jump(const char *by, uint64_t to, const uint64_t regs[7], 
 	for (int i = 0; i < 7; i++)
 		words[32 + i] = regs[i];
 	words[32 + 7] = to;
-	*f = (struct dune_frame){ .rip = AT(by), .rsp = GUEST_STACK_TOP - 256, .rbp = GUEST_SHARED + 256 };
+	*f = (struct dune_frame){ .rip = AT(by), .rsp = GUEST_STACK_TOP - 256, .rbp = GUEST_SHARED + 256,
+				  .rbx = base() + STUB_SIGNALS + 128 };
 	return run(f);
 }
 
@@ -367,7 +372,8 @@ static void residue(void)
 	struct dune_space *last = s;
 	struct guest_thread t;
 	uint64_t *stack;
-	dune_gpa_t request, signals;
+	dune_gpa_t request;
+	int number, saved, other;
 
 	*guest_shared(s) = 0;
 	guest_thread_start_at(&t, c, s, (struct dune_frame){ .rip = AT(stub_vectors), .rsp = GUEST_STACK_TOP - 256,
@@ -380,7 +386,6 @@ static void residue(void)
 	guest_wait_progress(&t, guest_shared(s), 1000);
 	guest_thread_stop(&t);
 	request = proc_vcpu_of(c)->request_page;
-	signals = proc_vcpu_of(c)->signal_pages;
 	stack = (uint64_t *)proc_vcpu_of(c)->signals;
 	for (size_t i = 0; i < STUB_SIGNALS_SIZE / 8; i += 64)
 		stack[i] = SECRET;
@@ -393,6 +398,21 @@ static void residue(void)
 		CHECK_EQ(found(base() + STUB_SIGNALS, STUB_SIGNALS_SIZE), 0);
 		CHECK_EQ(found(base() + STUB_REQUEST + REQUEST_EDITS, STUB_REQUEST_SIZE - REQUEST_EDITS), 0);
 	}
+	/* Also where the program has closed the library's file, and has one of its own there: which is left as it is. */
+	number = proc_of(guest_vm)->private_file.fd;
+	saved = dup(number);
+	other = memfd_create("other", 0);
+	CHECK(saved >= 0 && other >= 0 && write(other, "other", 5) == 5 && dup2(other, number) == number);
+	{
+		struct dune_frame f = { .rip = (uint64_t)dune_reset_entry, .rsp = GUEST_STACK_TOP - 256 };
+
+		for (size_t i = 0; i < STUB_SIGNALS_SIZE / 8; i += 64)
+			stack[i] = SECRET;
+		CHECK_EQ(run(&f), DUNE_EXIT_FAULT);
+		CHECK_EQ(found(base() + STUB_SIGNALS, STUB_SIGNALS_SIZE), 0);
+	}
+	CHECK_EQ(lseek(other, 0, SEEK_CUR), 5);
+	CHECK(dup2(saved, number) == number && !close(saved) && !close(other));
 	for (size_t i = 0; i < STUB_SIGNALS_SIZE / 8; i += 64)
 		stack[i] = SECRET;
 	dune_vcpu_destroy(c);
@@ -400,7 +420,7 @@ static void residue(void)
 	c = guest_vcpu();
 	s = space();
 	CHECK_EQ(proc_vcpu_of(c)->request_page.v, request.v);
-	CHECK_EQ(proc_vcpu_of(c)->signal_pages.v, signals.v);
+	CHECK_EQ((uint64_t)proc_vcpu_of(c)->signals, (uint64_t)stack);
 	CHECK_EQ(found(base() + STUB_SIGNALS, STUB_SIGNALS_SIZE), 0);
 	CHECK_EQ(found(base() + STUB_REQUEST + REQUEST_EDITS, STUB_REQUEST_SIZE - REQUEST_EDITS), 0);
 	still_good("after another");
@@ -651,6 +671,7 @@ int main(void)
 	frames();
 	NOTE("what is left behind");
 	left_behind(stub_step, "the trap flag");
+	left_behind(stub_step_deep, "the trap flag, and no stack for its signal");
 	CHECK_EQ(traps, 0);
 	if (has_keys()) {
 		left_behind(stub_keys, "protection keys");

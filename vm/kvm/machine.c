@@ -225,6 +225,7 @@ static int kvm_open(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	ioctl(kvm->vm_fd, KVM_SET_NR_MMU_PAGES,
 	      SHADOW_PAGES); /* refused where nothing is shadowed */
 	vm->info.placement = DUNE_PLACE_HOST;
+	vm->info.kick_signals = true;
 	if ((err = dune_page_alloc(vm, &vm->zero_page)) || (err = monmap_init(kvm)) ||
 	    (err = make_service(vm)) || (err = probe_ring3(vm)) || (err = probe_ring0(vm, &fast)))
 		return err;

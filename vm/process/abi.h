@@ -82,7 +82,12 @@ struct zygote_request {
 	int64_t signal;
 	uint64_t request_at; /* offsets in the files: of the stub's request page, of its signal stack */
 	uint64_t signals_at;
-	struct zygote_map map[ZYGOTE_MAPS]; /* ZYGOTE_MAP: the first n; a stub's message ends before them */
+};
+
+/* ZYGOTE_MAP: the first n maps come along. */
+struct zygote_batch {
+	struct zygote_request r;
+	struct zygote_map map[ZYGOTE_MAPS];
 };
 
 struct zygote_answer {

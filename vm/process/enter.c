@@ -670,8 +670,10 @@ static int bind(struct proc_vcpu *c, struct dune_space *s)
 	if (c->space || c->state == STUB_NONE ||
 	    (s->source && proc_of(s->vm)->template == s->source && c->inherits != s->source->serial))
 		err = replace(c, s);
-	if (!err)
+	if (!err) {
+		set_initial_vectors(c);
 		realise_bind(c, s);
+	}
 	return err;
 }
 
@@ -680,18 +682,13 @@ static int renew(struct proc_vcpu *c, struct dune_space *s)
 {
 	const uint64_t fs = c->fs, gs = c->gs;
 	const bool initial = c->initial_vectors;
-	const size_t size = proc_of(s->vm)->vectors_size;
-	char vectors[sizeof(c->request->vectors)];
-	int err;
+	int err = replace(c, s);
 
-	memcpy(vectors, c->request->vectors, size);
-	err = replace(c, s);
 	if (err)
 		return err;
 	c->fs = fs;
 	c->gs = gs;
-	memcpy(c->request->vectors, vectors, size);
-	c->initial_vectors = initial;
+	c->initial_vectors = initial; /* those in the request page are as they were */
 	realise_bind(c, s);
 	return 0;
 }

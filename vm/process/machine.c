@@ -26,6 +26,10 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
+_Static_assert(STUB_SIZE == DUNE_OWN_SIZE, "a program reserves it");
+
+#define SIGNALS_SIZE ((uint64_t)ZYGOTE_STUBS * STUB_SIGNALS_SIZE)
+#define SIGNALS_AT   (1UL << 39) /* beyond what any file of a program's has: see signals_data() */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 int above_standard(int fd)
@@ -92,7 +96,8 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	struct proc_vm *p = proc_of(vm);
 	int err;
 
-	if ((err = memory_file("sthread-private", cfg->size, &p->private_file)) ||
+	p->signals_at = cfg->size > SIGNALS_AT ? cfg->size : SIGNALS_AT;
+	if ((err = memory_file("sthread-private", p->signals_at + SIGNALS_SIZE + DUNE_PAGE_SIZE, &p->private_file)) ||
 	    (err = memory_file("sthread-image", cfg->size, &p->image_file)))
 		return err;
 	if (mmap(cfg->base, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, p->private_file.fd, 0) !=
@@ -103,9 +108,17 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 		p->image_view = NULL;
 		return -errno;
 	}
+	p->signals = mmap(NULL, SIGNALS_SIZE + DUNE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			  p->private_file.fd, (off_t)p->signals_at);
+	if (p->signals == MAP_FAILED) {
+		p->signals = NULL;
+		return -errno;
+	}
+	p->signals[SIGNALS_SIZE] = 1;
 	if (fcntl(p->private_file.fd, F_ADD_SEALS, SEALS) || fcntl(p->image_file.fd, F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE))
 		return -ENOTSUP;
-	if ((err = private_memory(cfg->base, cfg->size)) || (err = private_memory(p->image_view, cfg->size)))
+	if ((err = private_memory(cfg->base, cfg->size)) || (err = private_memory(p->image_view, cfg->size)) ||
+	    (err = private_memory(p->signals, SIGNALS_SIZE + DUNE_PAGE_SIZE)))
 		return err;
 	return arena_init(vm, true);
 }
@@ -305,6 +318,7 @@ static void look_at_host(struct proc_vm *p)
 	p->vm.info.max_vcpus = ZYGOTE_STUBS;
 	p->vm.info.phys_bits = 52;
 	p->vm.info.lowest = lowest_address();
+	p->vm.info.adopt_moves = true;
 }
 
 static int load_text(struct dune_vm *vm)
@@ -366,8 +380,9 @@ static void proc_close(struct dune_vm *vm)
 	own_close(&p->image_file);
 	if (p->image_view)
 		munmap(p->image_view, vm->arena.size);
+	if (p->signals)
+		munmap(p->signals, SIGNALS_SIZE + DUNE_PAGE_SIZE);
 	free(p->stub_pages.at);
-	free(p->stub_stacks.at);
 	free(p->numbers);
 	free(p->copies);
 	free(p->adopted);
@@ -379,7 +394,7 @@ static void proc_forked(struct dune_vm *vm)
 {
 	struct proc_vm *p = proc_of(vm);
 
-	p->image_view = NULL;
+	p->image_view = p->signals = NULL; /* it has none of this memory */
 	for (struct dune_vcpu *c = vm->vcpus; c; c = c->next) {
 		struct proc_vcpu *v = proc_vcpu_of(c);
 

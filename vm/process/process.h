@@ -81,6 +81,8 @@ struct proc_vm {
 	struct adopted *adopted; /* vm->lock */
 	size_t nadopted;
 	char *image_view; /* all of the image's file, to write; blocks of it move into the arena */
+	char *signals;	  /* signal stacks, by number of the stub; one page more, that holds something */
+	uint64_t signals_at; /* in the file of private pages, behind the arena's */
 	dune_gpa_t text;  /* image pages with the text of stubs and zygote */
 	pthread_mutex_t copying; /* over `copies`; vm->lock nests in it */
 	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet */
@@ -100,7 +102,7 @@ struct proc_vm {
 	struct dune_gpa_list {
 		dune_gpa_t *at;
 		size_t n, cap;
-	} stub_pages, stub_stacks; /* of stubs that are gone */
+	} stub_pages; /* of stubs that are gone */
 	uint32_t *numbers;	   /* bitmap of those that stubs have */
 };
 
@@ -123,8 +125,8 @@ struct proc_vcpu {
 	clockid_t clock;
 	uint64_t cpu_before; /* nanoseconds of the stubs before this one */
 
-	dune_gpa_t request_page, signal_pages;
-	struct request *request; /* host address */
+	dune_gpa_t request_page;
+	struct request *request; /* host addresses */
 	char *signals;
 
 	/*
@@ -198,7 +200,7 @@ static inline struct proc_space *proc_space_of(const struct dune_space *s)
 /* Where a stub has the library's part of its memory, and the image's offsets in it. */
 static inline uint64_t stub_base(const struct dune_vm *vm)
 {
-	return (uint64_t)vm->arena.base;
+	return vm->own;
 }
 
 extern const char stub_blob[], stub_blob_end[];
@@ -216,7 +218,7 @@ int above_standard(int fd);
 /* There is one, with all that it has to have; made if need be.  vm->making held. */
 int zygote_ensure(struct dune_vm *vm);
 void zygote_end(struct proc_vm *p);
-/* fds, if not NULL, gets two descriptors.  Negative errno; -EIO: the zygote is gone. */
+/* ZYGOTE_MAP: r is that of a batch.  fds, if not NULL, gets two descriptors.  Negative errno; -EIO: the zygote is gone. */
 int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2]);
 /* Its memory realises this space from now on. */
 int zygote_template(struct dune_space *template);

@@ -152,44 +152,47 @@ static void forget_pages(struct proc_vcpu *c)
 
 	if (c->request_page.v)
 		keep_pages(&p->stub_pages, c->request_page);
-	if (c->signal_pages.v)
-		keep_pages(&p->stub_stacks, c->signal_pages);
-	c->request_page = c->signal_pages = dune_gpa(0);
+	c->request_page = dune_gpa(0);
 }
 
-/* What the last one left there is none of the next one's business. */
+/* What another vCPU's left there is none of its business. */
 static int take_memory(struct proc_vcpu *c)
 {
 	struct dune_vm *vm = c->c.vm;
 	struct proc_vm *p = proc_of(vm);
+	const bool first = !c->request_page.v;
 	int err = 0;
 
-	if (!c->request_page.v)
+	if (first)
 		err = take_pages(vm, &p->stub_pages, PAGE_IMAGE, STUB_REQUEST_SIZE / DUNE_PAGE_SIZE, &c->request_page);
-	if (!err && !c->signal_pages.v)
-		err = take_pages(vm, &p->stub_stacks, PAGE_PRIVATE, STUB_SIGNALS_SIZE / DUNE_PAGE_SIZE, &c->signal_pages);
 	if (err)
 		return err;
 	c->request = arena_host(&vm->arena, c->request_page);
-	c->signals = arena_host(&vm->arena, c->signal_pages);
+	c->signals = p->signals + c->number * STUB_SIGNALS_SIZE;
 	/* What lies beyond is never written: no memory is behind it. */
-	memset(c->request, 0, offsetof(struct request, vectors) + p->vectors_size);
+	memset(c->request, 0, offsetof(struct request, vectors) + (first ? p->vectors_size : 0));
 	stub_clear_signals(c);
 	return 0;
 }
 
-/* The next part of the signal stack that holds anything, from *at on.  0: there is none; -1: nobody can tell. */
+static uint64_t signals_at(const struct proc_vcpu *c)
+{
+	return proc_of(c->c.vm)->signals_at + c->number * STUB_SIGNALS_SIZE;
+}
+
+/*
+ * The next part of the signal stack that holds anything, from *at on, which is an offset in the file.  0: there is none;
+ * -1: nobody can tell.  The page behind all stacks always holds something: where nothing is found, this is a file of the
+ * program's by now, and as it has nothing so far out its position stays.
+ */
 static int signals_data(struct proc_vcpu *c, uint64_t *at, uint64_t *end)
 {
 	int fd = proc_of(c->c.vm)->private_file.fd;
-	uint64_t limit = c->signal_pages.v + STUB_SIGNALS_SIZE;
-	off_t from, to;
+	uint64_t limit = signals_at(c) + STUB_SIGNALS_SIZE;
+	off_t from = lseek(fd, (off_t)*at, SEEK_DATA), to;
 
-	if (!own_is_there(&proc_of(c->c.vm)->private_file))
+	if (from < (off_t)*at)
 		return -1;
-	from = lseek(fd, (off_t)*at, SEEK_DATA);
-	if (from < 0)
-		return errno == ENXIO ? 0 : -1;
 	if ((uint64_t)from >= limit)
 		return 0;
 	to = lseek(fd, from, SEEK_HOLE);
@@ -205,7 +208,7 @@ void stub_clear_signals(struct proc_vcpu *c)
 	struct {
 		uint64_t at, end;
 	} part[SIGNALS_KEPT];
-	uint64_t at = c->signal_pages.v, limit = at + STUB_SIGNALS_SIZE, end, pages = 0;
+	uint64_t at = signals_at(c), limit = at + STUB_SIGNALS_SIZE, end, pages = 0;
 	bool again = c->signalled;
 	unsigned n = 0;
 	int more = 0;
@@ -230,7 +233,7 @@ void stub_clear_signals(struct proc_vcpu *c)
 		return;
 	}
 	for (unsigned i = 0; i < n; i++)
-		memset(c->signals + (part[i].at - c->signal_pages.v), 0, part[i].end - part[i].at);
+		memset(c->signals + (part[i].at - signals_at(c)), 0, part[i].end - part[i].at);
 }
 
 static int64_t spawn(struct proc_vcpu *c, int fds[2])
@@ -240,7 +243,7 @@ static int64_t spawn(struct proc_vcpu *c, int fds[2])
 		.verb = ZYGOTE_SPAWN,
 		.n = c->number,
 		.request_at = c->request_page.v,
-		.signals_at = c->signal_pages.v,
+		.signals_at = signals_at(c),
 	};
 	int64_t pid = zygote_ask(p, &r, fds);
 	int err;

@@ -71,6 +71,8 @@ __attribute__((noreturn)) static void be_born(struct birth *b)
 	uint64_t at = b->base, data = at + STUB_ZYGOTE + STUB_ZYGOTE_TEXT, top;
 
 	arrange_descriptors(b);
+	/* The program has reserved it. */
+	must(zcall(SYS_munmap, (long)at, STUB_SIZE, 0, 0, 0, 0));
 	must(zcall(SYS_mmap, (long)(at + STUB_TEXT), STUB_TEXT_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED,
 		   STUB_FD_IMAGE, (long)b->text_at));
 	must(zcall(SYS_mmap, (long)(at + STUB_ZYGOTE), STUB_ZYGOTE_TEXT, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED,
@@ -105,7 +107,7 @@ static size_t keep_windows(struct dune_vm *vm, struct zygote_boot *b)
 {
 	size_t n = 0;
 
-	keep(b, (uint64_t)vm->arena.base, (uint64_t)vm->arena.base + STUB_SIZE);
+	keep(b, stub_base(vm), stub_base(vm) + STUB_SIZE);
 	pthread_mutex_lock(&vm->lock);
 	for (; n < vm->nslots && b->nkeep < ZYGOTE_KEEP; n++) {
 		const struct slot *s = &vm->slots[n];
@@ -157,7 +159,7 @@ static int64_t await_answer(struct proc_vm *p, int fds[2])
 
 int64_t zygote_ask(struct proc_vm *p, const struct zygote_request *r, int fds[2])
 {
-	size_t len = offsetof(struct zygote_request, map) + (r->verb == ZYGOTE_MAP ? r->n * sizeof(r->map[0]) : 0);
+	size_t len = sizeof(*r) + (r->verb == ZYGOTE_MAP ? r->n * sizeof(struct zygote_map) : 0);
 	struct iovec iov = { (void *)r, len };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct standard held = { .n = 0 };
@@ -294,14 +296,14 @@ int zygote_ensure(struct dune_vm *vm)
 
 struct batch {
 	struct proc_vm *p;
-	struct zygote_request r;
+	struct zygote_batch b;
 };
 
 static int send_batch(struct batch *b)
 {
-	int err = b->r.n ? (int)zygote_ask(b->p, &b->r, NULL) : 0;
+	int err = b->b.r.n ? (int)zygote_ask(b->p, &b->b.r, NULL) : 0;
 
-	b->r.n = 0;
+	b->b.r.n = 0;
 	return err;
 }
 
@@ -309,13 +311,13 @@ static int put_piece(void *ctx, const struct zygote_map *m)
 {
 	struct batch *b = ctx;
 
-	b->r.map[b->r.n++] = *m;
-	return b->r.n == ZYGOTE_MAPS ? send_batch(b) : 0;
+	b->b.map[b->b.r.n++] = *m;
+	return b->b.r.n == ZYGOTE_MAPS ? send_batch(b) : 0;
 }
 
 int zygote_template(struct dune_space *template)
 {
-	struct batch b = { .p = proc_of(template->vm), .r.verb = ZYGOTE_MAP };
+	struct batch b = { .p = proc_of(template->vm), .b.r.verb = ZYGOTE_MAP };
 	int err = realise_pieces(template, 0, DUNE_USER_END, put_piece, &b);
 
 	if (!err)

@@ -2,7 +2,7 @@
 /*
  * layout.h - what the library has in the address space of a stub process, and where.  World: host, zygote, stub, assembly.
  *
- * All of it lies at the beginning of the arena's range, where no compartment can have anything mapped:
+ * All of it lies in one range, where no compartment can have anything mapped (dune_vm_config.own):
  *
  *   +00000  text of the stub: signal handler, REPORT, edits, resume (read, execute)
  *   +01000  request page and the vector registers behind it: what the host wants of the stub (read)
@@ -19,7 +19,7 @@
 #define STUB_TEXT_SIZE	   0x1000
 #define STUB_REQUEST	   0x1000
 #define STUB_REQUEST_SIZE  0x4000
-#define STUB_REQUEST_USED  0x2000 /* also by the vector registers that most processors have */
+#define STUB_REQUEST_USED  0x1000 /* holds the vector registers that most processors have, AVX-512 among them */
 #define STUB_SIGNALS	   0x8000
 #define STUB_SIGNALS_SIZE  0x8000
 #define STUB_ZYGOTE	   0x20000
@@ -28,7 +28,7 @@
 #define STUB_SIZE	   0x40000
 
 /* struct request, in the request page. */
-#define REQUEST_EDITS_MAX  32
+#define REQUEST_EDITS_MAX  16
 #define REQUEST_COUNT	   0 /* of edits */
 #define REQUEST_THEN	   8 /* after them: 0 resume, else REPORT */
 #define REQUEST_HINT_AT	   16 /* offset in the arena's file, ... */
@@ -41,8 +41,8 @@
 #define REQUEST_RIP	   184
 #define REQUEST_EDITS	   192
 #define REQUEST_EDIT_SIZE  64 /* number, six arguments, the result that is expected */
-#define REQUEST_VECTORS	   0x1000 /* XSAVE area, standard form */
-#define REQUEST_VECTORS_SIZE 0x3000
+#define REQUEST_VECTORS	   0x500 /* XSAVE area, standard form */
+#define REQUEST_VECTORS_SIZE 0x3b00
 
 /* What REPORT's first argument says; a positive one is a signal, and the second the address of its context. */
 #define REPORT_START	   0 /* the second is the descriptor of the listener; and 1 << 32: the kernel waits killably */

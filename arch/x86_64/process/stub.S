@@ -91,11 +91,14 @@ stub_report:
 	movl $REPORT_NR, %eax
 	syscall
 stub_report_ip:
+	/*
+	 * First of all off the signal stack, wherever on it the run has left rsp: signals from here on would use it up, one
+	 * below the other; and for that of a trap flag that the run has left, there might be no room even once.
+	 */
+	leaq request(%rip), %rsp
 	testq %rax, %rax
 	jnz die
-	leaq request(%rip), %r12
-	/* Not below the frame that was reported: signals from here on would use up the stack, one below the other. */
-	movq %r12, %rsp
+	movq %rsp, %r12
 	movq REQUEST_COUNT(%r12), %r13
 	leaq REQUEST_EDITS(%r12), %r14
 1:	testq %r13, %r13

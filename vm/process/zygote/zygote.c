@@ -36,7 +36,7 @@ __asm__(".section .header, \"a\", @progbits\n"
 	".text\n");
 
 static int stubs[ZYGOTE_STUBS]; /* pidfds, 0: none */
-static struct zygote_request request;
+static struct zygote_batch request;
 static long self; /* its pid: a stub that has another parent already is an orphan */
 
 struct answer_message {
@@ -86,10 +86,10 @@ static void become_stub(const struct zygote_boot *b, int *listener)
 
 	if (zcall(__NR_prctl, DIES_WITH_PARENT, SIGKILL_, 0, 0, 0, 0) || zcall(__NR_getppid, 0, 0, 0, 0, 0, 0) != self ||
 	    zcall(__NR_mmap, (long)(b->base + STUB_REQUEST), STUB_REQUEST_SIZE, 1, 0x11, STUB_FD_IMAGE,
-		  (long)request.request_at) < 0 ||
+		  (long)request.r.request_at) < 0 ||
 	    zcall(__NR_madvise, (long)(b->base + STUB_REQUEST), STUB_REQUEST_USED, POPULATE_READ, 0, 0, 0) ||
 	    zcall(__NR_mmap, (long)(b->base + STUB_SIGNALS), STUB_SIGNALS_SIZE, 3, 0x11, STUB_FD_PRIVATE,
-		  (long)request.signals_at) < 0 ||
+		  (long)request.r.signals_at) < 0 ||
 	    zcall(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&none, 0, 8, 0, 0))
 		zcall(__NR_exit_group, 1, 0, 0, 0, 0, 0);
 	start(listener, end);
@@ -97,7 +97,7 @@ static void become_stub(const struct zygote_boot *b, int *listener)
 
 static void spawn(const struct zygote_boot *b, int *listener)
 {
-	uint32_t n = request.n;
+	uint32_t n = request.r.n;
 	int pidfd = -1, fds[2];
 	long pid;
 
@@ -137,7 +137,7 @@ static long map_all(void)
 {
 	long err = 0;
 
-	for (uint32_t i = 0; i < request.n && i < ZYGOTE_MAPS && !err; i++) {
+	for (uint32_t i = 0; i < request.r.n && i < ZYGOTE_MAPS && !err; i++) {
 		const struct zygote_map *m = &request.map[i];
 		long got = m->prot < 0 ? zcall(__NR_munmap, (long)m->at, (long)m->len, 0, 0, 0, 0) :
 			   !m->flags   ? zcall(__NR_mprotect, (long)m->at, (long)m->len, m->prot, 0, 0, 0) :
@@ -157,16 +157,16 @@ static long map_all(void)
 
 static void obey(const struct zygote_boot *b, int *listener)
 {
-	uint32_t n = request.n;
+	uint32_t n = request.r.n;
 	long err = 0;
 
-	switch ((enum zygote_verb)request.verb) {
+	switch ((enum zygote_verb)request.r.verb) {
 	case ZYGOTE_SPAWN:
 		spawn(b, listener);
 		return;
 	case ZYGOTE_SIGNAL:
 		if (n < ZYGOTE_STUBS && stubs[n])
-			err = zcall(__NR_pidfd_send_signal, stubs[n], request.signal, 0, 0, 0, 0);
+			err = zcall(__NR_pidfd_send_signal, stubs[n], request.r.signal, 0, 0, 0, 0);
 		break;
 	case ZYGOTE_FORGET:
 		if (n < ZYGOTE_STUBS && stubs[n]) {
@@ -202,7 +202,7 @@ void zygote_main(const struct zygote_boot *b)
 		n = zcall(__NR_recvfrom, b->socket, (long)&request, sizeof(request), 0, 0, 0);
 		if (n == -EAGAIN_ || n == -4)
 			continue;
-		if (n < (long)offsetof(struct zygote_request, map))
+		if (n < (long)sizeof(request.r))
 			break;
 		obey(b, listener);
 	}
