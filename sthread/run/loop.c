@@ -108,7 +108,7 @@ static int begin(struct lane *l, const struct policy *policy, bool on_worker)
  */
 static enum sys_outcome call(struct lane *l, struct dune_frame *f)
 {
-	bool own = f->rax >= HOSTCALL_RETURN && f->rax < HOSTCALLS_END, tried = false;
+	bool own = host_call_number(f) != 0, tried = false;
 	enum sys_outcome outcome;
 
 	do {

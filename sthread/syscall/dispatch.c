@@ -175,13 +175,14 @@ static long run_calls(struct sys_ctx *ctx, const struct sys_entry *entry, const 
 static bool own_call(struct sys_ctx *ctx, const struct dune_frame *f, long *result)
 {
 	const uint64_t arg[5] = { f->rdi, f->rsi, f->rdx, f->r10, f->r8 };
+	uint64_t nr = host_call_number(f);
 
-	if (f->rax < HOSTCALL_RETURN || f->rax >= HOSTCALLS_END)
+	if (!nr)
 		return false;
-	if (f->rax == HOSTCALL_RETURN || f->rax == HOSTCALL_EXIT)
+	if (nr == HOSTCALL_RETURN || nr == HOSTCALL_EXIT)
 		*result = sys_ended(ctx, STHREAD_RETURNED, arg[0]);
 	else
-		*result = ctx->host_call(ctx, (enum hostcall)f->rax, arg);
+		*result = ctx->host_call(ctx, (enum hostcall)nr, arg);
 	return true;
 }
 
