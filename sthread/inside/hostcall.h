@@ -3,9 +3,13 @@
  * hostcall.h - the library's own calls from inside a compartment.  World: ring 3 (host_call), and
  * host.
  *
- * They travel as system calls with numbers that Linux does not have.  As with those, nothing that
+ * They are system calls with numbers that Linux does not have.  As with those, nothing that
  * arrives is believed: an argument that names an object of the library is looked up among those
  * that the caller's policy grants, and never followed.
+ *
+ * Such a number is of another kind of calls (x32) in the eyes of a filter around the program, which sees the calls of
+ * stub processes before the library does, and may answer EPERM or kill.  So the library's own code makes a call that
+ * usual filters let through, and has the number in the sixth argument.
  */
 #ifndef STHREAD_INSIDE_HOSTCALL_H
 #define STHREAD_INSIDE_HOSTCALL_H
@@ -50,15 +54,26 @@ enum hostcall {
 	HOSTCALLS_END,
 };
 
+/* restart_syscall: without a meaning inside, without arguments, and never answered by ring 0 alone. */
+#define HOSTCALL_CARRIER 219
+
+/* Which of them a call is, by its number and its sixth argument; 0: none. */
+static inline uint64_t host_call_number(uint64_t nr, uint64_t sixth)
+{
+	if (nr == HOSTCALL_CARRIER)
+		nr = sixth;
+	return nr >= HOSTCALL_RETURN && nr < HOSTCALLS_END ? nr : 0;
+}
+
 /* From inside only. */
 static inline long host_call(enum hostcall nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
 {
-	register uint64_t r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+	register uint64_t r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = nr;
 	long result;
 
 	__asm__ volatile("syscall"
 			 : "=a"(result)
-			 : "a"((long)nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+			 : "a"((long)HOSTCALL_CARRIER), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");
 	return result;
 }

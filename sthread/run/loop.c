@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "arch/cpu.h"
 #include "sthread/inside/hostcall.h"
 #include "sthread/process.h"
 #include "sthread/report/record.h"
@@ -108,7 +109,8 @@ static int begin(struct lane *l, const struct policy *policy, bool on_worker)
  */
 static enum sys_outcome call(struct lane *l, struct dune_frame *f)
 {
-	bool own = f->rax >= HOSTCALL_RETURN && f->rax < HOSTCALLS_END, tried = false;
+	const struct cpu_call c = cpu_call(f);
+	bool own = host_call_number(c.nr, c.arg[5]) != 0, tried = false;
 	enum sys_outcome outcome;
 
 	do {

@@ -181,14 +181,16 @@ static long run_calls(struct sys_ctx *ctx, const struct sys_entry *entry, const 
 /* True: *result is that of one of the library's own calls. */
 static bool own_call(struct sys_ctx *ctx, const struct cpu_call *call, long *result)
 {
-	if (call->nr < HOSTCALL_RETURN || call->nr >= HOSTCALLS_END)
+	const uint64_t nr = host_call_number(call->nr, call->arg[5]);
+
+	if (!nr)
 		return false;
-	if (call->nr == HOSTCALL_RETURN || call->nr == HOSTCALL_EXIT) {
+	if (nr == HOSTCALL_RETURN || nr == HOSTCALL_EXIT) {
 		*result = sys_ended(ctx, STHREAD_RETURNED, call->arg[0]);
 		return true;
 	}
 	hear(ctx);
-	*result = ctx->host_call(ctx, (enum hostcall)call->nr, call->arg);
+	*result = ctx->host_call(ctx, (enum hostcall)nr, call->arg);
 	return true;
 }
 

@@ -6,8 +6,14 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define PAGE_OFFSET(v) ((v) & (DUNE_PAGE_SIZE - 1))
 
@@ -24,6 +30,20 @@ struct hpage {
 };
 
 /*
+ * What the kernel moved, of n bytes at `at`: all, or -EFAULT.  1: a filter around the program denies
+ * these calls, as some containers do, and the page was made present instead, to be loaded from or
+ * stored to.  If a file is cut short between the two, that is a SIGBUS.
+ */
+static int moved(ssize_t done, size_t n, unsigned char *at, int populate)
+{
+	if (done == (ssize_t)n)
+		return 0;
+	if (done >= 0 || (errno != EPERM && errno != EACCES && errno != ENOSYS))
+		return -EFAULT;
+	return madvise(at - PAGE_OFFSET((uintptr_t)at), DUNE_PAGE_SIZE, populate) ? -EFAULT : 1;
+}
+
+/*
  * Bytes of a page, from `offset` on.  A slot's page is loaded and stored to by the kernel: there
  * may be nothing behind it any more (a file that was cut short under its mapping), and an access
  * of ours would be a SIGBUS.  By the number of this thread: the first one, which has the
@@ -32,23 +52,29 @@ struct hpage {
 static int get_bytes(const struct hpage *pg, size_t offset, void *to, size_t n)
 {
 	struct iovec local = { to, n }, remote = { pg->host + offset, n };
+	int r = 1;
 
-	if (!pg->slot) {
-		memcpy(to, pg->host + offset, n);
-		return 0;
-	}
-	return process_vm_readv(gettid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -EFAULT;
+	if (pg->slot)
+		r = moved(process_vm_readv(gettid(), &local, 1, &remote, 1, 0), n, pg->host + offset,
+			  MADV_POPULATE_READ);
+	if (r <= 0)
+		return r;
+	memcpy(to, pg->host + offset, n);
+	return 0;
 }
 
 static int put_bytes(const struct hpage *pg, size_t offset, const void *from, size_t n)
 {
 	struct iovec local = { (void *)(uintptr_t)from, n }, remote = { pg->host + offset, n };
+	int r = 1;
 
-	if (!pg->slot) {
-		memcpy(pg->host + offset, from, n);
-		return 0;
-	}
-	return process_vm_writev(gettid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -EFAULT;
+	if (pg->slot)
+		r = moved(process_vm_writev(gettid(), &local, 1, &remote, 1, 0), n, pg->host + offset,
+			  MADV_POPULATE_WRITE);
+	if (r <= 0)
+		return r;
+	memcpy(pg->host + offset, from, n);
+	return 0;
 }
 
 static bool in_user_space(uint64_t at, size_t len)

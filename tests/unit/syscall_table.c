@@ -172,6 +172,11 @@ static void actions(void)
 	CHECK_EQ(fake_ctx.value, 42);
 	CHECK_EQ(CALL_ENDS(HOSTCALL_EXIT, 43), STHREAD_RETURNED);
 	CHECK_EQ(fake_ctx.value, 43);
+	/* Such a number, carried by another call; and that call by itself. */
+	CHECK_EQ(CALL_ENDS(HOSTCALL_CARRIER, 44, 0, 0, 0, 0, HOSTCALL_EXIT), STHREAD_RETURNED);
+	CHECK_EQ(fake_ctx.value, 44);
+	CHECK_EQ(CALL_ENDS(HOSTCALL_CARRIER, 45, 0, 0, 0, 0, HOSTCALLS_END), STHREAD_DENIED);
+	CHECK_EQ(fake_ctx.value, HOSTCALL_CARRIER);
 	sthread_policy_destroy(kill_all);
 }
 

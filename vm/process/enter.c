@@ -272,6 +272,16 @@ static void correct_error(struct dune_space *s, struct dune_frame *f)
 	f->error = (f->error & 0x16) | is_mapped(s, f->cr2);
 }
 
+/*
+ * Whether a signal may have taken an answer away.  Where the kernel waits killably it may not, but for one that came
+ * within the answer on kernels before 6.17.  Of those only our own come at such moments: what was sent from outside, as
+ * SIGCONT to a whole group, has most likely found a call that is just like the answered one, and was not heard of yet.
+ */
+static bool may_be_lost(const struct proc_vcpu *c, const struct interruption *i)
+{
+	return !c->killable || (proc_of(c->c.vm)->may_lose && i->sig == STUB_KICK);
+}
+
 /* The frame stands at the call that was answered: the answer is lost, and the call is not made again. */
 static void deliver_kept(struct proc_vcpu *c, struct dune_frame *f)
 {
@@ -324,8 +334,9 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, uint64_t context
 	c->gs = c->held.args[3];
 	*f = i.f;
 	if (i.by_user) {
-		if (c->kept)
+		if (c->kept && may_be_lost(c, &i))
 			deliver_kept(c, f);
+		c->kept = false;
 		f->vector = 0;
 		return ENTERED_AGAIN;
 	}

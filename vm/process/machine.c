@@ -311,8 +311,10 @@ static void look_at_host(struct proc_vm *p)
 	__cpuid_count(0xd, 0, eax, ebx, ecx, edx);
 	p->vectors_size = ebx;
 	uname(&kernel);
-	if (sscanf(kernel.release, "%u.%u", &major, &minor) == 2)
+	if (sscanf(kernel.release, "%u.%u", &major, &minor) == 2) {
 		p->must_poll = major < 6 || (major == 6 && minor < 11);
+		p->may_lose = major < 6 || (major == 6 && minor < 17);
+	}
 	p->keeps_bases = getauxval(AT_HWCAP2) & 2; /* HWCAP2_FSGSBASE */
 	p->vm.info.placement = DUNE_PLACE_HOST;
 	p->vm.info.max_vcpus = ZYGOTE_STUBS;

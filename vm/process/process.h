@@ -98,6 +98,7 @@ struct proc_vm {
 
 	bool keeps_bases; /* the kernel knows what user code writes into the bases of FS and GS */
 	bool must_poll; /* a death does not end the wait for a notification: before Linux 6.11 */
+	bool may_lose; /* a signal may take away an answer that comes just then: before Linux 6.17 */
 	size_t vectors_size;
 	struct dune_gpa_list {
 		dune_gpa_t *at;
@@ -153,8 +154,8 @@ struct proc_vcpu {
 	bool unheard;		 /* no other notification came since REPORT was answered */
 
 	/*
-	 * A call that was answered, and whose answer a signal may have taken away on kernels that are not `killable`: asked
-	 * again it is not performed again.
+	 * A call that was answered, and whose answer a signal may have taken away on kernels that are not `killable` or
+	 * `may_lose` it: asked again it is not performed again.
 	 */
 	bool kept, kept_refused;
 	struct seccomp_data kept_call;

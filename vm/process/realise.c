@@ -22,6 +22,9 @@
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2U
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #define POPULATE_PAGES 64 /* what is mapped in runs of at most so many is mapped at once, without a fault for each */
 #define ROW_MOST       16
 #define SYNC_FIRST_NS  20000
@@ -146,7 +149,10 @@ static int copy_window(struct dune_vm *vm, size_t index, const struct slot *slot
 			struct iovec to = { arena_host(&vm->arena, dune_gpa(p->copies[index].v + off)), DUNE_PAGE_SIZE };
 			struct iovec from = { (void *)(slot->hva + off), DUNE_PAGE_SIZE };
 
-			(void)!process_vm_readv((pid_t)syscall(SYS_gettid), &to, 1, &from, 1, 0);
+			/* Where a filter denies it, the page is made present first. */
+			if (process_vm_readv((pid_t)syscall(SYS_gettid), &to, 1, &from, 1, 0) < 0 && errno != EFAULT &&
+			    !madvise(from.iov_base, DUNE_PAGE_SIZE, MADV_POPULATE_READ))
+				memcpy(to.iov_base, from.iov_base, DUNE_PAGE_SIZE);
 		}
 	}
 	*out = p->copies[index];
