@@ -188,6 +188,70 @@ ST_FN(null_selectors)
 	return (void *)syscall(SYS_sched_yield);
 }
 
+/*
+ * Leaves selectors that the kernel takes a base from, or once took one from: it may have lost what it knew of the bases.
+ * arg: the selector at the end; | 0x10000: with the base that was there before.
+ */
+ST_FN(leaves_selectors)
+{
+	uint64_t fs, how = (uintptr_t)arg;
+
+	__asm__ volatile("rdfsbase %0\n"
+			 "	movl $0x2b, %%eax\n"
+			 "	movl %%eax, %%fs\n"
+			 "	movl %%eax, %%gs\n"
+			 "	movl %[yield], %%eax\n"
+			 "	syscall\n"
+			 "	movl %[yield], %%eax\n"
+			 "	syscall\n"
+			 "	movl %%ebx, %%eax\n"
+			 "	movl %%eax, %%fs\n"
+			 "	movl %%eax, %%gs\n"
+			 "	wrfsbase %0\n"
+			 : "=&r"(fs)
+			 : "b"(how & 0xffff), [yield] "i"(SYS_sched_yield)
+			 : "rax", "rcx", "r11", "memory");
+	if (!(how & 0x10000))
+		__asm__ volatile("xorl %%eax, %%eax\n wrfsbase %%rax\n"
+				 "	movl %0, %%eax\n movq $3, %%rdi\n syscall\n ud2"
+				 :
+				 : "i"(DUNE_SYS_RETURN)
+				 : "rax", "rdi", "memory");
+	return (void *)3;
+}
+
+/* It has its thread-local storage, and keeps it while others run. */
+ST_FN(keeps_its_base)
+{
+	uint64_t fs, now;
+
+	(void)arg;
+	__asm__ volatile("rdfsbase %0" : "=r"(fs));
+	for (int i = 0; i < 20; i++) {
+		syscall(SYS_sched_yield);
+		__asm__ volatile("rdfsbase %0" : "=r"(now));
+		if (now != fs)
+			__asm__ volatile("wrfsbase %0" : : "r"(fs)); /* so that it can say so */
+		CHECK_EQ(now, fs);
+	}
+	return (void *)fs;
+}
+
+static void selectors(void)
+{
+	const uintptr_t ways[] = { 0x2b, 0, 0x1002b, 0x10000, 3, 0x10003 };
+	struct sthread_result r = st_call(NULL, keeps_its_base, NULL);
+	void *fs = r.value;
+
+	ST_RETURNED(&r, (uintptr_t)fs);
+	for (unsigned i = 0; i < 60; i++) {
+		r = st_call(NULL, leaves_selectors, (void *)ways[i % 6]);
+		ST_RETURNED(&r, 3);
+		r = st_call(NULL, keeps_its_base, NULL);
+		ST_RETURNED(&r, (uintptr_t)fs);
+	}
+}
+
 static void stacks(void)
 {
 	void *const places[] = {
@@ -325,6 +389,7 @@ int main(void)
 	forged();
 	r = st_call(NULL, null_selectors, NULL);
 	ST_RETURNED(&r, 0);
+	selectors();
 	/* Where there are protection keys it locks itself out, once; elsewhere there is no such instruction. */
 	p = st_policy();
 	st_limit(p, STHREAD_LIMIT_WALL_NS, 2000000000UL * st_slow());

@@ -278,7 +278,7 @@ static void jumps_to_bytes(void)
 
 static void reports(void)
 {
-	static const int64_t why[] = { REPORT_START, REPORT_END, REPORT_EDITED, REPORT_FAILED, -4, 4, 5, 7, 8, 9, 11, 18, 19,
+	static const int64_t why[] = { REPORT_START, REPORT_END, REPORT_EDITED, REPORT_FAILED, REPORT_BASES, -5, 4, 5, 7, 8, 9, 11, 18, 19,
 				       STUB_KICK, 31, 64, 65, INT64_MIN, INT64_MAX, 1L << 32 };
 	uint64_t signals = base() + STUB_SIGNALS, end = signals + STUB_SIGNALS_SIZE;
 	const uint64_t at[] = { 0, signals, signals + 8, signals + 1, signals - 8, end - 8, end - 304 - 128, end - 304 - 120, end,

@@ -39,6 +39,7 @@ struct request {
 	uint64_t regs[15];
 	uint64_t fs, gs;
 	uint64_t flags, rsp, rip;
+	uint64_t told_fs, told_gs;
 	struct stub_edit edit[REQUEST_EDITS_MAX];
 	uint8_t pad[REQUEST_VECTORS - REQUEST_EDITS - REQUEST_EDITS_MAX * REQUEST_EDIT_SIZE];
 	uint8_t vectors[REQUEST_VECTORS_SIZE];
@@ -50,6 +51,8 @@ _Static_assert(offsetof(struct request, count) == REQUEST_COUNT && offsetof(stru
 		       offsetof(struct request, regs) == REQUEST_REGS && offsetof(struct request, fs) == REQUEST_FS &&
 		       offsetof(struct request, gs) == REQUEST_GS && offsetof(struct request, flags) == REQUEST_FLAGS &&
 		       offsetof(struct request, rsp) == REQUEST_RSP && offsetof(struct request, rip) == REQUEST_RIP &&
+		       offsetof(struct request, told_fs) == REQUEST_TOLD_FS &&
+		       offsetof(struct request, told_gs) == REQUEST_TOLD_GS &&
 		       offsetof(struct request, edit) == REQUEST_EDITS && sizeof(struct stub_edit) == REQUEST_EDIT_SIZE &&
 		       offsetof(struct request, vectors) == REQUEST_VECTORS &&
 		       sizeof(struct request) == STUB_REQUEST_SIZE,

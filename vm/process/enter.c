@@ -24,6 +24,7 @@
 
 #define KICK_MS	   30000 /* nothing can mask the signal: who does not report is stopped from outside, or waits for a processor */
 #define GO_ON	   (-1)
+#define BASE_UNKNOWN UINT64_MAX
 #define FRAME_INFO 304 /* of the signal frame: siginfo_t, behind the ucontext that the kernel makes */
 #define FRAME_REGS 40
 #define FRAME_FPU  224
@@ -165,6 +166,12 @@ static uint64_t canonical(uint64_t base)
 	return (uint64_t)((int64_t)(base << 16) >> 16) == base ? base : 0;
 }
 
+/* What the kernel was told, where it forgets other bases; 0: nothing, or nothing that matters. */
+static uint64_t to_be_checked(const struct proc_vcpu *c, uint64_t told)
+{
+	return proc_of(c->c.vm)->keeps_bases || told == BASE_UNKNOWN ? 0 : told;
+}
+
 /* To resume *f behind all edits that are due; or, `then`, to report again.  -EAGAIN: not in this stub. */
 static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 {
@@ -197,6 +204,8 @@ static int order(struct proc_vcpu *c, const struct dune_frame *f, bool then)
 	}
 	r->fs = c->fs;
 	r->gs = c->gs;
+	r->told_fs = to_be_checked(c, c->telling.fs);
+	r->told_gs = to_be_checked(c, c->telling.gs);
 	r->flags = f->rflags;
 	r->rsp = f->rsp;
 	r->rip = f->rip;
@@ -237,7 +246,7 @@ static bool begins_again(const struct proc_vcpu *c, uint64_t context, const stru
 		if (off < stub_header()->handler || off >= stub_header()->report_ip)
 			return false;
 		if (off >= stub_header()->report && (int64_t)rdi <= 0) /* no handler's report */
-			return (int64_t)rdi == REPORT_EDITED || (int64_t)rdi == REPORT_FAILED;
+			return (int64_t)rdi == REPORT_EDITED || (int64_t)rdi == REPORT_FAILED || (int64_t)rdi == REPORT_BASES;
 		at = (off == stub_header()->handler ? rdx : rbp) - (base + STUB_SIGNALS);
 		if (at % 8 || at >= STUB_SIGNALS_SIZE || STUB_SIGNALS_SIZE - at < FRAME_REGS + sizeof(r))
 			return false;
@@ -392,9 +401,12 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 		finish_frame(f);
 			return ENTERED_DECIDED;
 	case REPORT_EDITED:
+	case REPORT_BASES:
 		if (owes_edits(c))
 			return ENTERED_LOST;
 		realise_made(c);
+		if (why == REPORT_BASES)
+			c->told.fs = c->told.gs = BASE_UNKNOWN;
 		*f = c->ordered;
 		return ENTERED_AGAIN;
 	case REPORT_FAILED:

@@ -39,7 +39,9 @@
 #define REQUEST_FLAGS	   168
 #define REQUEST_RSP	   176
 #define REQUEST_RIP	   184
-#define REQUEST_EDITS	   192
+#define REQUEST_TOLD_FS	   192 /* the bases that the kernel was told behind the edits, where it forgets others; 0: not to be checked */
+#define REQUEST_TOLD_GS	   200
+#define REQUEST_EDITS	   208
 #define REQUEST_EDIT_SIZE  64 /* number, six arguments, the result that is expected */
 #define REQUEST_VECTORS	   0x500 /* XSAVE area, standard form */
 #define REQUEST_VECTORS_SIZE 0x3b00
@@ -49,6 +51,7 @@
 #define REPORT_END	   (-1) /* a function returned, the second is its value */
 #define REPORT_EDITED	   (-2)
 #define REPORT_FAILED	   (-3) /* an edit, the second is its result */
+#define REPORT_BASES	   (-4) /* the edits are made, and the kernel does not have the bases that it was told */
 
 /* REPORT is this system call, getppid: one that no usual filter around us denies. */
 #define REPORT_NR	   110

@@ -120,11 +120,27 @@ stub_edit_ip:
 3:	movq %rax, %rsi
 	movq $REPORT_FAILED, %rdi
 	jmp stub_report
-2:	cmpq $0, REQUEST_THEN(%r12)
-	je stub_resume
-	movq $REPORT_EDITED, %rdi
+2:	movq $REPORT_EDITED, %rdi
 	xorl %esi, %esi
-	jmp stub_report
+	cmpq $0, REQUEST_THEN(%r12)
+	jne stub_report
+	/*
+	 * To be held here is to let another thread run: behind that the kernel has put in the bases that it knows of.  By
+	 * selectors the last run may have had it forget what it was told.
+	 */
+	movq $REPORT_BASES, %rdi
+	movq REQUEST_TOLD_FS(%r12), %rcx
+	rdfsbase %rdx
+	testq %rcx, %rcx
+	jz 4f
+	cmpq %rcx, %rdx
+	jne stub_report
+4:	movq REQUEST_TOLD_GS(%r12), %rcx
+	rdgsbase %rdx
+	testq %rcx, %rcx
+	jz stub_resume
+	cmpq %rcx, %rdx
+	jne stub_report
 
 stub_resume:
 	movl $-1, %eax
