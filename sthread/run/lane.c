@@ -127,6 +127,11 @@ static void lane_free(struct lane *l)
 	free(l);
 }
 
+static uint64_t ring3_cpu(struct sys_ctx *ctx)
+{
+	return watch_ring3_cpu(lane_of(ctx));
+}
+
 static int lane_new(struct lane **out)
 {
 	struct lane *l = calloc(1, sizeof(*l));
@@ -157,6 +162,7 @@ static int lane_new(struct lane **out)
 	l->ctx.brk = process.brk;
 	l->ctx.stack_size = STACK_SIZE;
 	l->ctx.image_tid = process.main_tid;
+	l->ctx.ring3_cpu = ring3_cpu;
 	l->ctx.stop = &l->stop.requested;
 	l->ctx.host_call = hostcall_serve;
 	*out = l;

@@ -81,6 +81,9 @@ long sys_do_epoll_ctl(struct sys_call *c);
 int sys_check_epoll_wait(struct sys_call *c);
 long sys_do_epoll_wait(struct sys_call *c);
 
+/* time.c: of CPU time, what is not the thread's */
+uint64_t sys_ring3_cpu(const struct sys_call *c);
+
 /* event.c: counters and timers */
 long sys_do_eventfd(struct sys_call *c);
 long sys_do_timerfd_create(struct sys_call *c);

@@ -78,10 +78,17 @@ long sys_do_membarrier(struct sys_call *c)
 	return sys_int(c, 0) ? -EINVAL : 0;
 }
 
-/* The thread's own; what else the host counts is the whole master's. */
-static int thread_usage(struct rusage *u)
+/* The thread's own, and ring 3's where that is elsewhere; what else the host counts is the whole master's. */
+static int thread_usage(const struct sys_call *c, struct rusage *u)
 {
-	return getrusage(RUSAGE_THREAD, u) < 0 ? -errno : 0;
+	uint64_t us;
+
+	if (getrusage(RUSAGE_THREAD, u) < 0)
+		return -errno;
+	us = (uint64_t)u->ru_utime.tv_usec + sys_ring3_cpu(c) / 1000;
+	u->ru_utime.tv_sec += (time_t)(us / 1000000);
+	u->ru_utime.tv_usec = (suseconds_t)(us % 1000000);
+	return 0;
 }
 
 long sys_do_getrusage(struct sys_call *c)
@@ -92,7 +99,7 @@ long sys_do_getrusage(struct sys_call *c)
 	switch (sys_int(c, 0)) {
 	case RUSAGE_SELF:
 	case RUSAGE_THREAD:
-		r = thread_usage(&host);
+		r = thread_usage(c, &host);
 		if (r)
 			return r;
 		u->ru_utime = host.ru_utime;
@@ -115,7 +122,7 @@ long sys_do_times(struct sys_call *c)
 	struct tms *t = (struct tms *)c->result.word;
 	struct timespec now;
 	struct rusage u;
-	int r = thread_usage(&u);
+	int r = thread_usage(c, &u);
 
 	if (r)
 		return r;

@@ -56,6 +56,7 @@ struct sys_ctx {
 	bool on_worker;                /* a thread of the library: signals are blocked */
 	/* The library's own calls: hostcall_serve(). */
 	long (*host_call)(struct sys_ctx *ctx, enum hostcall nr, const uint64_t arg[5]);
+	uint64_t (*ring3_cpu)(struct sys_ctx *ctx); /* ns of CPU time of ring 3 that are not this thread's.  May be NULL */
 	const atomic_bool *stop;        /* true: a kill is pending, nothing blocks.  May be NULL */
 	void (*hear)(struct sys_ctx *ctx); /* once, before anything blocks: the signal of `stop` arrives then.  May be NULL */
 	/*

@@ -23,12 +23,24 @@ static clockid_t clock_of(const struct sys_call *c)
 	return id == CLOCK_PROCESS_CPUTIME_ID ? CLOCK_THREAD_CPUTIME_ID : id;
 }
 
+uint64_t sys_ring3_cpu(const struct sys_call *c)
+{
+	return c->ctx->ring3_cpu ? c->ctx->ring3_cpu(c->ctx) : 0;
+}
+
 long sys_do_clock_gettime(struct sys_call *c)
 {
+	clockid_t id = clock_of(c);
 	struct timespec t;
+	uint64_t ns;
 
-	if (clock_gettime(clock_of(c), &t) < 0)
+	if (clock_gettime(id, &t) < 0)
 		return -errno;
+	if (id == CLOCK_THREAD_CPUTIME_ID) {
+		ns = (uint64_t)t.tv_nsec + sys_ring3_cpu(c);
+		t.tv_sec += (time_t)(ns / NS_PER_S);
+		t.tv_nsec = (long)(ns % NS_PER_S);
+	}
 	memcpy(c->result.bytes, &t, sizeof(t));
 	return 0;
 }

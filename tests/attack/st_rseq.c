@@ -10,6 +10,7 @@
 #include <sys/rseq.h>
 #include <time.h>
 
+#include "sthread/process.h"
 #include "tests/st.h"
 
 #define RUN_NS	  400000000 /* a run */
@@ -73,6 +74,35 @@ ST_FN(is_not_moved)
 	return NULL;
 }
 
+/* A sequence that covers what a stub process executes of the library's, where it is interrupted at each call. */
+ST_FN(is_not_moved_by_it)
+{
+	volatile uint64_t *area = (uint64_t *)((char *)__builtin_thread_pointer() + __rseq_offset) + 1;
+	uint64_t was = 0;
+
+	sequence.start = (uint64_t)arg;
+	sequence.length = DUNE_OWN_SIZE;
+	__asm__ volatile("leaq 3f(%%rip), %%rax\n"
+			 "	movq %%rax, 24+%[s]\n"
+			 "	leaq %[s], %%rax\n"
+			 "	movq %%rax, (%[area])\n"
+			 "	movl $2000, %%ebx\n"
+			 "1:	movl %[yield], %%eax\n"
+			 "	syscall\n"
+			 "	decl %%ebx\n"
+			 "	jnz 1b\n"
+			 "	jmp 4f\n"
+			 "	.byte 0x0f, 0xb9, 0x3d\n"
+			 "	.long 0x53053053\n"
+			 "3:	movq $1, %[was]\n"
+			 "4:"
+			 : [s] "+m"(sequence), [was] "+r"(was)
+			 : [area] "r"(area), [yield] "i"(SYS_sched_yield)
+			 : "rax", "rbx", "rcx", "r11", "memory", "cc");
+	CHECK(!was && *area == (uint64_t)&sequence);
+	return NULL;
+}
+
 static atomic_bool over;
 
 /* So that there is somebody to be interrupted for. */
@@ -99,6 +129,7 @@ int main(void)
 	CHECK(moved > 0);
 	for (unsigned i = 0; i < 3; i++)
 		ST_PASSES(NULL, is_not_moved, NULL);
+	ST_PASSES(NULL, is_not_moved_by_it, (void *)(process.stack_top + OWN_GAP));
 	atomic_store(&over, true);
 	for (unsigned i = 0; i < 4; i++)
 		CHECK_ERR(-pthread_join(load[i], NULL), 0);
