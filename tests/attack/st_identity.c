@@ -125,9 +125,10 @@ static void makes_new(void)
 	for (uintptr_t i = 0; i < 8; i++)
 		st[i] = st_create(NULL, i % 2 ? plus_one : life_spins, (void *)i);
 	for (uintptr_t i = 0; i < 8; i++) {
-		if (i % 2 == 0)
-			CHECK_OK(sthread_kill(st[i]));
+		int err = i % 2 ? 0 : sthread_kill(st[i]);
+
 		r = st_join(st[i]);
+		CHECK_MSG(!err, "it could not be killed: %s; its end: %s", strerror(-err), st_words(&r));
 		if (i % 2)
 			ST_RETURNED(&r, i + 1);
 		else
