@@ -14,6 +14,7 @@
 #define BOUNCE_PAGES 64UL  /* stays in the cache between the kernel's copy and ours */
 #define BOUNCE_SIZE  (BOUNCE_PAGES * 4096)
 #define GAP_PAGES    16UL
+#define ABSENT_MOST  512UL /* pages of an image: they fit in what ckpt_estimate() has room for */
 
 static int add_run(struct ckpt_runs *r, uint64_t start, uint64_t end, uint32_t region)
 {
@@ -57,15 +58,18 @@ static int add_nonzero(struct ckpt_runs *r, uint64_t start, uint64_t end, uint32
 	return err;
 }
 
-/* Pages between two runs that nobody touched. */
+/* Pages between two runs that nobody touched, where they are few. */
 static int add_absent(struct ckpt_runs *r, uint64_t start, uint64_t end, uint32_t region)
 {
-	int err = 0;
+	uint64_t pages = (end - start) / 4096;
+	int err;
 
-	if (start && end > start && end - start <= GAP_PAGES * 4096) {
-		err = add_run(r, start, end, region);
-		if (!err)
-			ckpt_run_at(r, r->runs.count - 1)->absent = true;
+	if (!start || !pages || pages > GAP_PAGES || r->absent + pages > ABSENT_MOST)
+		return 0;
+	err = add_run(r, start, end, region);
+	if (!err) {
+		ckpt_run_at(r, r->runs.count - 1)->absent = true;
+		r->absent += pages;
 	}
 	return err;
 }
@@ -378,4 +382,5 @@ void ckpt_runs_free(struct dune_vm *vm, struct ckpt_runs *runs)
 	scratch_vec_free(&runs->runs);
 	scratch_vec_free(&runs->states);
 	runs->trimmed = false;
+	runs->absent = 0;
 }

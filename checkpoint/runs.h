@@ -30,6 +30,7 @@ struct ckpt_runs {
 	struct scratch_vec runs;   /* struct ckpt_run, ascending */
 	struct scratch_vec states; /* uint8_t, enum ckpt_page; none before ckpt_runs_alloc() */
 	bool trimmed;
+	uint64_t absent; /* pages of runs that are */
 };
 
 static inline struct ckpt_run *ckpt_run_at(const struct ckpt_runs *r, size_t i)

@@ -226,8 +226,6 @@ static void finished(struct lane *l, struct sthread *st)
 	atomic_store(&l->stop.reason, STOP_NONE);
 	pthread_mutex_unlock(&l->stop.lock);
 	/* A signal on its way arrives at the end of this call, not in one of the program's. */
-	if (signalled && l->ctx.hear)
-		lane_hear(l);
 	if (signalled)
 		syscall(SYS_gettid);
 	dune_vcpu_unkick(l->vcpu);

@@ -22,6 +22,18 @@ void lane_hear(struct lane *l)
 	sigaddset(&ours, process.signal);
 	pthread_sigmask(SIG_UNBLOCK, &ours, &l->stop.mask);
 	l->stop.heard = true;
+	atomic_store(&l->stop.deaf, false);
+}
+
+static void hears(struct sys_ctx *ctx)
+{
+	lane_hear(lane_of(ctx));
+}
+
+void lane_hear_later(struct lane *l)
+{
+	atomic_store(&l->stop.deaf, true);
+	l->ctx.hear = hears;
 }
 
 void lane_unhear(struct lane *l)
@@ -29,6 +41,7 @@ void lane_unhear(struct lane *l)
 	if (l->stop.heard && sigismember(&l->stop.mask, process.signal))
 		pthread_sigmask(SIG_SETMASK, &l->stop.mask, NULL);
 	l->stop.heard = false;
+	atomic_store(&l->stop.deaf, false);
 	l->ctx.hear = NULL;
 }
 
@@ -38,6 +51,9 @@ static void signal_thread(struct lane *l)
 	const struct itimerspec soon = { .it_value.tv_nsec = 1 };
 
 	l = l->stop.signal_lane ? l->stop.signal_lane : l;
+	/* Before it waits it hears, and looks: `requested` is there already. */
+	if (atomic_load(&l->stop.deaf))
+		return;
 	if (!syscall(SYS_tgkill, getpid(), l->stop.thread, process.signal))
 		return;
 	/*

@@ -30,15 +30,22 @@ struct stop_state {
 	struct lane *waiting_for; /* the gate that it called: stopped with it; lock */
 	bool made_inside;	  /* it runs a gate that a compartment made; set before it is waited for */
 	struct lane *signal_lane; /* the lane whose timer signals its thread; NULL: its own */
-	bool heard;		  /* its thread does not block the signal for now, and `mask` is what it blocked before */
+	/*
+	 * The thread is the program's, may block the signal, and waits in no call of the host: a signal would only be queued.
+	 * Else `heard`: it does not block it for now, and `mask` is what it blocked before.
+	 */
+	atomic_bool deaf;
+	bool heard;
 	sigset_t mask;
 };
 
 /*
- * On a thread of the program's, which may block the signal that ends a call of the host: from here on it arrives.  Each
- * costs a call, so that a run that never waits in the host makes none.
+ * On a thread of the program's, which may block the signal that ends a call of the host: from here on it arrives.  That
+ * costs a call, so a run that never waits in the host does not make it: lane_hear_later() has the first call that may wait do
+ * it.
  */
 void lane_hear(struct lane *l);
+void lane_hear_later(struct lane *l);
 /* At the end of the run: the thread blocks what it did before. */
 void lane_unhear(struct lane *l);
 

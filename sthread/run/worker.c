@@ -342,11 +342,6 @@ int sthread_create(struct sthread **out, const struct sthread_policy *policy, vo
 	return err;
 }
 
-static void hears(struct sys_ctx *ctx)
-{
-	lane_hear(lane_of(ctx));
-}
-
 int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void *arg,
 		 struct sthread_result *result)
 {
@@ -372,7 +367,7 @@ int sthread_call(const struct sthread_policy *policy, void *(*fn)(void *), void 
 	if (process.kick_signals)
 		lane_hear(l);
 	else
-		l->ctx.hear = hears;
+		lane_hear_later(l);
 	atomic_fetch_add(&process.calls, 1);
 	err = lane_run(l, value, fn, arg, NULL, result);
 	lane_unhear(l);

@@ -330,6 +330,66 @@ static void zygote_is_lost(void)
 	}
 }
 
+/* ---- stopped for good, by a thread that hears no signal ---- */
+
+/* Signals that wait to be delivered, of this user's. */
+static unsigned queued(void)
+{
+	char line[128];
+	unsigned n = UINT32_MAX;
+	FILE *f = fopen("/proc/self/status", "re");
+
+	CHECK(f != NULL);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "SigQ: %u", &n);
+	fclose(f);
+	CHECK_NE(n, UINT32_MAX);
+	return n;
+}
+
+/* Stops the stub of the run that is over its limit, and looks at what the library does about it. */
+static void *stops_it(void *arg)
+{
+	const bool for_good = *(const bool *)arg;
+	unsigned before = queued();
+	pid_t pid;
+
+	LIFE_UNTIL((pid = spinning()) != 0);
+	tell(pid, SIGSTOP);
+	life_nap(700000);
+	CHECK_LT(queued(), before + 20); /* it asks again and again, and fills no queue of signals by that */
+	if (!for_good)
+		tell(pid, SIGCONT);
+	return arg;
+}
+
+static void stopped(bool for_good)
+{
+	struct sthread_policy *p = st_policy();
+	uint64_t start = life_now();
+	struct sthread_result r;
+	sigset_t all, old;
+	pthread_t t;
+
+	NOTE("a stub is stopped%s", for_good ? " for good" : "");
+	st_limit(p, STHREAD_LIMIT_WALL_NS, 400000000);
+	t = life_thread(stops_it, &for_good);
+	sigfillset(&all);
+	CHECK(!pthread_sigmask(SIG_SETMASK, &all, &old));
+	r = st_call(p, life_spins, NULL);
+	CHECK(!pthread_sigmask(SIG_SETMASK, &old, NULL));
+	if (for_good) {
+		ST_END(&r, STHREAD_LOST);
+		CHECK_GT(life_now() - start, 20000000000UL);
+		CHECK_LT(life_now() - start, 60000000000UL);
+	} else {
+		ST_LIMIT(&r, STHREAD_LIMIT_WALL_NS);
+	}
+	life_join(t);
+	st_others_live();
+	sthread_policy_destroy(p);
+}
+
 /* ---- registers that are the process's ---- */
 
 /* Inside, for a while, with others on the processor: 0, or how often the base of FS was not what it was. */
@@ -475,6 +535,9 @@ int main(void)
 	st_others_live();
 	to_the_group();
 	to_each();
+	stopped(false);
+	if (test_scale(100) == 100) /* half a minute */
+		stopped(true);
 	one_is_lost();
 	st_others_live();
 	CHECK_NE(zygote(), 0);

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -412,6 +413,16 @@ static void residue(void)
 		CHECK_EQ(found(base() + STUB_SIGNALS, STUB_SIGNALS_SIZE), 0);
 	}
 	CHECK_EQ(lseek(other, 0, SEEK_CUR), 5);
+	/* And where that is so large that something is found in it, behind all that is the library's. */
+	if (proc_of(guest_vm)->signals_far) {
+		CHECK(!ftruncate(other, (1L << 60) + (1L << 40)) && pwrite(other, "x", 1, (1L << 60) + (1L << 39)) == 1);
+		struct dune_frame f = { .rip = (uint64_t)dune_reset_entry, .rsp = GUEST_STACK_TOP - 256 };
+
+		for (size_t i = 0; i < STUB_SIGNALS_SIZE / 8; i += 64)
+			stack[i] = SECRET;
+		CHECK_EQ(run(&f), DUNE_EXIT_FAULT);
+		CHECK_EQ(found(base() + STUB_SIGNALS, STUB_SIGNALS_SIZE), 0);
+	}
 	CHECK(dup2(saved, number) == number && !close(saved) && !close(other));
 	for (size_t i = 0; i < STUB_SIGNALS_SIZE / 8; i += 64)
 		stack[i] = SECRET;
@@ -643,20 +654,46 @@ static void master_killed(bool as_nobody)
 	CHECK(!lives(pid) && !lives(zygote));
 }
 
-int main(void)
+static void starts(void)
 {
 	pthread_t watcher;
 
-	CHECK_OK(setenv("STHREAD_PLACEMENT", "process", 1));
-	NOTE("the master killed");
-	master_killed(false);
-	if (!getuid())
-		master_killed(true);
 	guest_start(64UL << 20);
 	c = guest_vcpu();
 	s = space();
 	secret = guest_page(SECRET);
 	CHECK_OK(pthread_create(&watcher, NULL, watch, NULL));
+}
+
+/* Files may not be as long as the one with the signal stacks likes to be. */
+static void small_files(void)
+{
+	const struct rlimit small = { 1UL << 30, 1UL << 30 };
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		CHECK(!setrlimit(RLIMIT_FSIZE, &small));
+		starts();
+		CHECK(!proc_of(guest_vm)->signals_far);
+		residue();
+		_exit(TEST_PASSED);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == TEST_PASSED, "wait status %#x", (unsigned)status);
+}
+
+int main(void)
+{
+	CHECK_OK(setenv("STHREAD_PLACEMENT", "process", 1));
+	NOTE("the master killed");
+	master_killed(false);
+	if (!getuid())
+		master_killed(true);
+	NOTE("small files");
+	small_files();
+	starts();
 	still_good("nothing");
 	NOTE("calls");
 	numbers();

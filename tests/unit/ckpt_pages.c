@@ -232,6 +232,33 @@ static void find_and_copy(void)
 	fake_vm_free(vm);
 }
 
+/* One page in seventeen is there: what is kept between them has a bound, which the estimate of memory has room for. */
+static void sparse(void)
+{
+	struct dune_vm *vm = fake_vm(64ul << 20);
+	struct ckpt_runs want = { 0 };
+	struct ckpt_plan plan = { 0 };
+	uint64_t pages = 0, absent = 0;
+	char *a = map(17 * 200, PROT_READ | PROT_WRITE);
+
+	for (int i = 0; i < 200; i++)
+		a[i * 17 * PAGE] = 1;
+	add_region(&plan, a, 17 * 200, true, 200 * PAGE);
+	CHECK_OK(ckpt_runs_find(&want, &plan));
+	for (size_t i = 0; i < want.runs.count; i++) {
+		const struct ckpt_run *r = ckpt_run_at(&want, i);
+
+		*(r->absent ? &absent : &pages) += r->pages;
+	}
+	CHECK_EQ(pages, 200);
+	CHECK_GT(absent, 16);
+	CHECK_LE(absent * PAGE, 2ul << 20);
+	ckpt_runs_free(vm, &want);
+	ckpt_plan_free(&plan);
+	munmap(a, 17 * 200 * PAGE);
+	fake_vm_free(vm);
+}
+
 static void add_run(struct ckpt_runs *r, uint64_t page, uint64_t pages)
 {
 	struct ckpt_run *run = scratch_push(&r->runs, sizeof(*run));
@@ -365,6 +392,7 @@ int main(void)
 	peek();
 	pagemap();
 	find_and_copy();
+	sparse();
 	allocation();
 	peek_by_file();
 	return TEST_PASSED;

@@ -22,7 +22,6 @@
 #include "arch/layout.h"
 #include "vm/process/process.h"
 
-#define KICK_MS	   30000 /* nothing can mask the signal: who does not report is stopped from outside, or waits for a processor */
 #define GO_ON	   (-1)
 #define BASE_UNKNOWN UINT64_MAX
 #define FRAME_INFO 304 /* of the signal frame: siginfo_t, behind the ucontext that the kernel makes */
@@ -79,8 +78,9 @@ static void finish_frame(struct dune_frame *f)
 /* A signal, and what it interrupted. */
 struct interruption {
 	struct dune_frame f;
-	int sig;
 	bool by_user;	  /* it was sent, and is no instruction's doing */
+	bool bus;	  /* SIGBUS */
+	bool kick;	  /* one of the library's own, or a handler that it interrupted was for one */
 	uint64_t vectors; /* where on the signal stack the vector registers are, for take_vectors() */
 };
 
@@ -97,7 +97,8 @@ static bool read_frame(const struct proc_vcpu *c, uint64_t context, struct inter
 	out->vectors -= stub_base(c->c.vm) + STUB_SIGNALS;
 	memcpy(&sig, c->signals + offset + FRAME_INFO, sizeof(sig));
 	memcpy(&code, c->signals + offset + FRAME_INFO + 8, sizeof(code));
-	out->sig = sig;
+	out->bus = sig == SIGBUS;
+	out->kick |= sig == STUB_KICK;
 	out->by_user = code <= 0;
 	out->f = (struct dune_frame){
 		.r15 = r[R15], .r14 = r[R14], .r13 = r[R13], .r12 = r[R12], .rbp = r[RBP], .rbx = r[RBX],
@@ -288,7 +289,7 @@ static void correct_error(struct dune_space *s, struct dune_frame *f)
  */
 static bool may_be_lost(const struct proc_vcpu *c, const struct interruption *i)
 {
-	return !c->killable || (proc_of(c->c.vm)->may_lose && i->sig == STUB_KICK);
+	return !c->killable || (proc_of(c->c.vm)->may_lose && i->kick);
 }
 
 /* The frame stands at the call that was answered: the answer is lost, and the call is not made again. */
@@ -319,7 +320,7 @@ static bool returned_badly(const struct proc_vcpu *c, const struct dune_frame *f
 
 static int on_signal(struct proc_vcpu *c, struct dune_space *s, uint64_t context, struct dune_frame *f)
 {
-	struct interruption i;
+	struct interruption i = { .kick = false };
 
 	c->signalled = true;
 	if (!read_frame(c, context, &i))
@@ -361,7 +362,7 @@ static int on_signal(struct proc_vcpu *c, struct dune_space *s, uint64_t context
 		f->cr2 = f->rip;
 		f->error = 0x14;
 	}
-	if (i.sig == SIGBUS && is_mapped(s, f->cr2)) { /* nothing is behind that page of a file */
+	if (i.bus && is_mapped(s, f->cr2)) { /* nothing is behind that page of a file */
 		f->vector = VECTOR_MC;
 		f->error = 0;
 		return ENTERED_DECIDED;
@@ -387,7 +388,7 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 
 	/* Before vcpu_may_enter() is asked again.  Any signal's report: that of a kick may have been interrupted by it. */
 	if (why > 0)
-		atomic_store(&c->interrupted, false);
+		atomic_store(&c->kicked_ms, 0);
 	c->state = STUB_AT_REPORT;
 	switch (why) {
 	case REPORT_END:
@@ -399,7 +400,7 @@ static int on_report(struct proc_vcpu *c, struct dune_space *s, struct dune_fram
 			.rax = DUNE_SYS_RETURN, .rdi = arg, .rip = (uint64_t)dune_reset_entry, .vector = VECTOR_SYSCALL,
 		};
 		finish_frame(f);
-			return ENTERED_DECIDED;
+		return ENTERED_DECIDED;
 	case REPORT_EDITED:
 	case REPORT_BASES:
 		if (owes_edits(c))
@@ -541,14 +542,6 @@ void stub_seize(struct proc_vcpu *c, struct dune_space *s)
 	}
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* The next notification; s->lock is released meanwhile.  timeout_ms -1: none.  ENTERED_LOST: there will be none. */
 static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
 {
@@ -565,10 +558,9 @@ static int await(struct proc_vcpu *c, struct dune_space *s, int timeout_ms)
 			return ENTERED_LOST;
 		if (!interrupted)
 			return 0;
-		/* Who kicked may have come just before the stub was let go.  One signal at a time: each takes room on its stack. */
+		/* Who kicked may have come just before the stub was let go. */
 		if (until < 0 && !vcpu_may_enter(&c->c)) {
-			if (!atomic_exchange(&c->interrupted, true))
-				stub_signal(c, STUB_KICK);
+			stub_kick(c);
 			until = now_ms() + KICK_MS;
 		}
 	}

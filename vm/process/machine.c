@@ -29,7 +29,7 @@
 _Static_assert(STUB_SIZE == DUNE_OWN_SIZE, "a program reserves it");
 
 #define SIGNALS_SIZE ((uint64_t)ZYGOTE_STUBS * STUB_SIGNALS_SIZE)
-#define SIGNALS_AT   (1UL << 39) /* beyond what any file of a program's has: see signals_data() */
+#define SIGNALS_AT   (1UL << 60) /* beyond what any file of a program's has: see signals_data() */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 int above_standard(int fd)
@@ -96,8 +96,14 @@ static int back_arena(struct dune_vm *vm, const struct dune_vm_config *cfg)
 	struct proc_vm *p = proc_of(vm);
 	int err;
 
-	p->signals_at = cfg->size > SIGNALS_AT ? cfg->size : SIGNALS_AT;
-	if ((err = memory_file("sthread-private", p->signals_at + SIGNALS_SIZE + DUNE_PAGE_SIZE, &p->private_file)) ||
+	p->signals_at = SIGNALS_AT;
+	err = memory_file("sthread-private", SIGNALS_AT + SIGNALS_SIZE + DUNE_PAGE_SIZE, &p->private_file);
+	if (err == -EFBIG) { /* by the limit of file sizes: right behind the arena */
+		p->signals_at = cfg->size;
+		err = memory_file("sthread-private", cfg->size + SIGNALS_SIZE + DUNE_PAGE_SIZE, &p->private_file);
+	}
+	p->signals_far = p->signals_at == SIGNALS_AT;
+	if (err ||
 	    (err = memory_file("sthread-image", cfg->size, &p->image_file)))
 		return err;
 	if (mmap(cfg->base, cfg->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, p->private_file.fd, 0) !=
@@ -482,10 +488,8 @@ static void proc_leave(struct dune_vcpu *c, struct dune_space *s)
 
 static void proc_interrupt(struct dune_vcpu *c)
 {
-	/* One is enough until it is reported: handlers that interrupt each other use up the signal stack. */
-	if (atomic_load(&c->thread) && !atomic_exchange(&proc_vcpu_of(c)->interrupted, true) &&
-	    !stub_signal(proc_vcpu_of(c), STUB_KICK))
-		atomic_store(&proc_vcpu_of(c)->interrupted, false);
+	if (atomic_load(&c->thread))
+		stub_kick(proc_vcpu_of(c));
 }
 
 const struct machine_ops process_machine = {

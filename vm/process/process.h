@@ -82,7 +82,8 @@ struct proc_vm {
 	size_t nadopted;
 	char *image_view; /* all of the image's file, to write; blocks of it move into the arena */
 	char *signals;	  /* signal stacks, by number of the stub; one page more, that holds something */
-	uint64_t signals_at; /* in the file of private pages, behind the arena's */
+	uint64_t signals_at; /* in the file of private pages, behind the arena's, ... */
+	bool signals_far;    /* ... and where no other file has anything */
 	dune_gpa_t text;  /* image pages with the text of stubs and zygote */
 	pthread_mutex_t copying; /* over `copies`; vm->lock nests in it */
 	dune_gpa_t *copies; /* of windows that are not inherited, by number; 0: none yet */
@@ -149,7 +150,7 @@ struct proc_vcpu {
 	struct dune_frame given; /* as the last exit told it; registers that a call does not tell are zero */
 	bool rests;		 /* it was held at the call that `given` tells, and is at REPORT now: */
 	struct dune_frame resting; /* all registers */
-	atomic_bool interrupted; /* a kick is on its way that it has not reported yet */
+	_Atomic int64_t kicked_ms; /* a kick is on its way that it has not reported yet: since when, or since it was let go; 0: none */
 	unsigned traps;		 /* on the way from REPORT to ring 3, in a row */
 	bool unheard;		 /* no other notification came since REPORT was answered */
 
@@ -211,6 +212,14 @@ static inline const struct stub_header *stub_header(void)
 	return (const struct stub_header *)(stub_blob + STUB_ZYGOTE);
 }
 
+static inline int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 /* Where 0 to 2 could not be held.  -1 as given. */
 int above_standard(int fd);
 
@@ -238,6 +247,12 @@ void stub_clear_signals(struct proc_vcpu *c);
 void stub_unbind(struct proc_vcpu *c);
 /* False: it is dead. */
 bool stub_signal(struct proc_vcpu *c, int sig);
+/*
+ * Has it report soon.  One kick at a time: each takes room on the signal stack.  Asked again and again, it ends a stub
+ * that has not reported for KICK_MS: nothing masks the signal, so it is stopped from outside, or waits for a processor.
+ */
+#define KICK_MS 30000
+void stub_kick(struct proc_vcpu *c);
 /* The next notification, in c->id and c->held.  interrupted: a signal of this thread ended the wait.  False: it is dead. */
 bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted);
 bool stub_is_dead(struct proc_vcpu *c);

@@ -65,12 +65,26 @@ bool stub_signal(struct proc_vcpu *c, int sig)
 {
 	struct zygote_request r = { .verb = ZYGOTE_SIGNAL, .n = c->number, .signal = sig };
 
-	if (!own_is_there(&c->pidfd))
-		return false;
-	if (!syscall(SYS_pidfd_send_signal, c->pidfd.fd, sig, NULL, 0))
-		return true;
-	/* The program may have another user by now than it had: the zygote has not. */
-	return errno == EPERM && !zygote_ask(proc_of(c->c.vm), &r, NULL);
+	if (own_is_there(&c->pidfd)) {
+		if (!syscall(SYS_pidfd_send_signal, c->pidfd.fd, sig, NULL, 0))
+			return true;
+		if (errno != EPERM)
+			return false;
+	}
+	/* The program may have another user by now than it had, or have closed the descriptor: the zygote has not. */
+	return !zygote_ask(proc_of(c->c.vm), &r, NULL);
+}
+
+void stub_kick(struct proc_vcpu *c)
+{
+	int64_t since = 0, now = now_ms();
+
+	if (atomic_compare_exchange_strong(&c->kicked_ms, &since, now)) {
+		if (!stub_signal(c, STUB_KICK))
+			atomic_store(&c->kicked_ms, 0);
+	} else if (now - since > KICK_MS) {
+		stub_signal(c, SIGKILL);
+	}
 }
 
 /* Waits for a notification or a death.  1: it is there. */
@@ -121,7 +135,11 @@ bool stub_receive(struct proc_vcpu *c, int timeout_ms, bool *interrupted)
 static bool respond(struct proc_vcpu *c, int64_t value, uint32_t flags)
 {
 	struct seccomp_notif_resp r = { .id = c->id, .val = value, .flags = flags };
+	int64_t kicked = atomic_load(&c->kicked_ms);
 
+	/* It can report a kick from now on. */
+	if (kicked)
+		atomic_compare_exchange_strong(&c->kicked_ms, &kicked, now_ms());
 	while (ioctl(c->listener.fd, SECCOMP_IOCTL_NOTIF_SEND, &r)) {
 		if (errno != EINTR)
 			return false;
@@ -182,16 +200,21 @@ static uint64_t signals_at(const struct proc_vcpu *c)
 
 /*
  * The next part of the signal stack that holds anything, from *at on, which is an offset in the file.  0: there is none;
- * -1: nobody can tell.  The page behind all stacks always holds something: where nothing is found, this is a file of the
- * program's by now, and as it has nothing so far out its position stays.
+ * -1: nobody can tell.  The page behind all stacks always holds something, and nothing comes behind it: where it is not
+ * found, this is a file of the program's by now.  That has nothing so far out, so its position stays: only where the file
+ * must be small, the descriptor is looked at first.
  */
 static int signals_data(struct proc_vcpu *c, uint64_t *at, uint64_t *end)
 {
 	int fd = proc_of(c->c.vm)->private_file.fd;
 	uint64_t limit = signals_at(c) + STUB_SIGNALS_SIZE;
-	off_t from = lseek(fd, (off_t)*at, SEEK_DATA), to;
+	uint64_t last = proc_of(c->c.vm)->signals_at + (uint64_t)ZYGOTE_STUBS * STUB_SIGNALS_SIZE;
+	off_t from, to;
 
-	if (from < (off_t)*at)
+	if (!proc_of(c->c.vm)->signals_far && !own_is_there(&proc_of(c->c.vm)->private_file))
+		return -1;
+	from = lseek(fd, (off_t)*at, SEEK_DATA);
+	if (from < (off_t)*at || (uint64_t)from > last)
 		return -1;
 	if ((uint64_t)from >= limit)
 		return 0;
@@ -331,7 +354,7 @@ int stub_spawn(struct proc_vcpu *c)
 	c->told.gs = c->held.args[3];
 	c->nedits = c->allowed = c->traps = 0;
 	c->rests = false;
-	atomic_store(&c->interrupted, false);
+	atomic_store(&c->kicked_ms, 0);
 	c->stale.n = c->wanted.n = c->ordered_ranges.n = c->torn.n = 0;
 	return 0;
 }

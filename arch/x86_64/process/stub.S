@@ -125,8 +125,8 @@ stub_edit_ip:
 	cmpq $0, REQUEST_THEN(%r12)
 	jne stub_report
 	/*
-	 * To be held here is to let another thread run: behind that the kernel has put in the bases that it knows of.  By
-	 * selectors the last run may have had it forget what it was told.
+	 * Who is held sleeps, as a rule, and when it goes on the kernel has put in the bases that it knows of.  By selectors
+	 * the last run may have had it forget what it was told.
 	 */
 	movq $REPORT_BASES, %rdi
 	movq REQUEST_TOLD_FS(%r12), %rcx
