@@ -108,7 +108,7 @@ struct proc_vm {
 	uint32_t *numbers;	   /* bitmap of those that stubs have */
 };
 
-/* ---- stub.c, enter.c ---- */
+/* ---- stub.c, notify.c, enter.c ---- */
 
 enum stub_state {
 	STUB_NONE,	/* it is dead, or there never was one */
@@ -288,7 +288,31 @@ bool realise_touch(struct proc_vcpu *c, struct dune_space *s, uint64_t page, boo
 bool proc_is_synced(const struct dune_space *s);
 int proc_sync(struct dune_space *s);
 
+/* ---- notify.c ---- */
+
+#define GO_ON	     (-1) /* the stub goes on: there will be another notification */
+#define BASE_UNKNOWN UINT64_MAX
+
+/* WRFSBASE takes what four levels of page tables reach, the kernel's half too; anything else would be a fault. */
+static inline uint64_t canonical(uint64_t base)
+{
+	return (uint64_t)((int64_t)(base << 16) >> 16) == base ? base : 0;
+}
+
+/* What c->held means: GO_ON, or enum entered and the frame. */
+int notify(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f);
+/* The same of one that is a REPORT. */
+int notify_report(struct proc_vcpu *c, struct dune_space *s, struct dune_frame *f);
+/* The vector registers in the request page are a new process's. */
+void vectors_initial(struct proc_vcpu *c);
+
 /* ---- enter.c ---- */
+
+/*
+ * A stub that is held at a call comes to REPORT, with the call answered and nothing else done: *f gets all registers.
+ * -EIO: it is dead.
+ */
+int enter_recall(struct proc_vcpu *c, struct dune_space *s, int64_t value, struct dune_frame *f);
 
 /* Nobody else waits for its notifications until stub_release().  s->lock held. */
 void stub_seize(struct proc_vcpu *c, struct dune_space *s);
